@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/index.h"
+#include "core/shape.h"
+#include "core/specification.h"
+
+namespace hilbertring {
+
+/// Positions first, first + stride, ..., `count` of them.
+struct Run {
+  Position first;
+  std::int64_t stride = 1;
+  std::int64_t count = 0;
+
+  Position operator[](std::int64_t i) const { return first + i * stride; }
+  friend bool operator==(const Run&, const Run&) = default;
+};
+
+/// A product of query positions and key positions. Its allowed pairs, before causality: all of them, or those for which `Branch::allows` holds.
+struct Block {
+  Run queries;
+  Run keys;
+  bool all_pairs = true;
+
+  friend bool operator==(const Block&, const Block&) = default;
+};
+
+/// One way in which queries attend to keys, before causality. A further kind of branch is one more subclass (and its line in Pattern's constructor):
+/// kernels, schedule, cost model and reference know nothing but this interface.
+class Branch {
+ public:
+  virtual ~Branch() = default;
+
+  /// Whether the query head takes part in the branch.
+  virtual bool has_head(std::int64_t head) const = 0;
+  /// Whether a query attends to a key, for a head that takes part.
+  virtual bool allows(std::int64_t head, Position query, Position key) const = 0;
+  /// Appends products that hold every allowed pair of the two ranges exactly once, and in the order in which keys must be folded
+  /// (for any one query its keys ascend). For a head that takes part.
+  virtual void append_blocks(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Block>& blocks) const = 0;
+  /// Appends, as disjoint runs, the keys of `keys` that some query of `queries` may attend to.
+  virtual void append_needed_keys(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Run>& runs) const = 0;
+  /// Appends, as disjoint runs, the queries of `queries` that may attend to some key of `keys`.
+  virtual void append_needed_queries(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Run>& runs) const = 0;
+  /// The hull of all keys that queries in the range may attend to.
+  virtual Range<Position> key_hull(Range<Position> queries) const = 0;
+  /// Likewise, all queries that may attend to some key in the range.
+  virtual Range<Position> query_hull(Range<Position> keys) const = 0;
+};
+
+/// What causality says about a product of queries and keys.
+enum class TileClass { kEmpty, kFull, kPartial };
+
+/// Everything that decides which query may see which key. The only place that knows.
+class Pattern {
+ public:
+  /// `specification` has been validated against `shape`.
+  Pattern(const Specification& specification, const Shape& shape);
+
+  const Shape& shape() const { return shape_; }
+  Causal causal() const { return causal_; }
+  std::int64_t num_branches() const { return static_cast<std::int64_t>(branches_.size()); }
+  const Branch& branch(std::int64_t index) const { return *branches_[static_cast<std::size_t>(index)]; }
+
+  /// Causality compares "times": the key's must not exceed the query's. A time is the sequence index (kSequence) or the position (kPosition);
+  /// with kNone nobody asks.
+  bool is_causal() const { return causal_ != Causal::kNone; }
+  static bool causality_allows(std::int64_t query_time, std::int64_t key_time) { return key_time <= query_time; }
+  /// Class of a tile from the extremes of its times.
+  TileClass causal_class(std::int64_t min_query_time, std::int64_t max_query_time, std::int64_t min_key_time, std::int64_t max_key_time) const;
+
+  /// Heads fall into classes whose members take part in the same branches with the same offsets; `head_class(h)` numbers them from 0.
+  std::int64_t head_class(std::int64_t head) const { return head_class_[static_cast<std::size_t>(head)]; }
+  std::int64_t num_head_classes() const { return num_head_classes_; }
+
+ private:
+  Shape shape_;
+  Causal causal_;
+  std::vector<std::unique_ptr<const Branch>> branches_;
+  std::vector<std::int64_t> head_class_;
+  std::int64_t num_head_classes_ = 0;
+};
+
+/// Number of pairs (key, query) of two strided sets of times with key_time <= query_time, where both ascend. Used where times are positions.
+std::int64_t count_causal_pairs(const Run& queries, const Run& keys);
+
+/// Allowed pairs of all heads and one batch element between two ranges of positions, counted with multiplicity. With sequence causality the times
+/// (one per position of the range) must be given; otherwise they are ignored and may be empty.
+std::int64_t count_allowed_pairs(const Pattern& pattern, Range<Position> queries, Range<Position> keys, std::span<const std::int64_t> query_times,
+                                 std::span<const std::int64_t> key_times);
+
+}  // namespace hilbertring
