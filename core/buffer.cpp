@@ -18,7 +18,7 @@ Buffer::Buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) : siz
   auto* data = static_cast<std::byte*>(std::aligned_alloc(kAlignment, padded));
   if (data == nullptr) throw failure("not enough memory: a buffer of " + std::to_string(num_bytes) + " bytes can't be had");
   if (meter) meter->add(num_bytes);
-  data_ = {data, Release{num_bytes, std::move(meter)}};
+  data_ = {data, Release{.num_bytes = num_bytes, .meter = std::move(meter)}};
 }
 
 void Buffer::fill_zero() {

@@ -38,7 +38,7 @@ class Buffer {
 
  private:
   struct Release {
-    std::int64_t num_bytes = 0;
+    std::int64_t num_bytes;
     std::shared_ptr<MemoryMeter> meter;
     void operator()(std::byte* data) const noexcept;
   };
