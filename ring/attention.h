@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/block_attention.h"
+#include "core/buffer.h"
+#include "ring/memory_model.h"
+#include "ring/schedule.h"
+#include "ring/transport.h"
+
+namespace hilbertring {
+
+/// The tensors of a problem, as the library is handed them and hands them out.
+enum class ShardTensor { kQ, kK, kV, kDo, kO, kLse, kDq, kDk, kDv };
+
+/// What one pass did on this rank.
+struct PassReport {
+  double seconds = 0;                ///< wall time of the pass on this rank
+  double waiting_seconds = 0;        ///< of it, waiting for messages
+  std::int64_t allowed_pairs = 0;    ///< folded by this rank, all heads and batch elements
+  std::int64_t sent_bytes = 0;       ///< by this rank, counted by the transport
+  std::int64_t predicted_bytes = 0;  ///< by this rank, from the schedule
+};
+
+/// Called now and then with work done and to do (chunk pairs on this rank): for progress bars.
+using ProgressCallback = std::function<void(Pass pass, std::int64_t done, std::int64_t total)>;
+
+struct RingOptions {
+  int num_threads = 1;                  ///< of the kernels on this rank
+  std::int64_t memory_limit_bytes = 0;  ///< of this rank; a prediction above it is refused with the figure; 0: no limit
+  bool move_nothing = false;            ///< for benchmarks: computes every block on whatever is in the buffers, sends nothing; results are meaningless
+  ProgressCallback progress;
+};
+
+/// Exact attention over the ranks of a transport, forward and backward. Collective: every rank makes the same calls in the same order.
+///
+///   RingAttention attention(transport, problem, orders, options);
+///   attention.load(ShardTensor::kQ, q_slab);  ... kK, kV (and kDo)
+///   attention.forward();
+///   attention.store(ShardTensor::kO, ElementType::kBfloat16, o_slab);
+///   attention.backward();
+///   attention.store(ShardTensor::kDq, ...);
+///
+/// A slab is this rank's run of tokens in sequence order, `sequence_slab(N, P, rank)` (redistribution.h): [B, n_slab, heads, D] row-major, host memory, of the
+/// problem's type; lse: [B, H, n_slab]. Curve order, shards and visits are the library's own business.
+class RingAttention {
+ public:
+  /// Validates the problem, predicts memory, allocates the shard and agrees on who holds which token. `schedule` is shared: virtual ranks of one process need one.
+  /// Throws Error(kUsage): problem or number of ranks; Error(kInput): the order is no permutation; Error(kFailure): memory.
+  RingAttention(Transport& transport, std::shared_ptr<const Schedule> schedule, RingOptions options);
+  ~RingAttention();
+  RingAttention(RingAttention&&) noexcept;
+
+  /// Takes in q, k, v or do. Replaces what was there.
+  void load(ShardTensor tensor, std::span<const std::byte> slab);
+  /// o and lse of what has been loaded (kQ, kK, kV).
+  PassReport forward();
+  /// dq, dk, dv; needs kDo and a forward pass.
+  PassReport backward();
+  /// Hands out a result as `type` (one rounding from what was computed in). kLse is float32 (float64 is allowed too).
+  void store(ShardTensor tensor, ElementType type, std::span<std::byte> slab);
+
+  const MemoryMeter& memory() const;
+  const MemoryPrediction& predicted_memory() const;
+  std::string device() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace hilbertring

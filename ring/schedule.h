@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hilbert/order.h"
+#include "ring/needs.h"
+#include "ring/placement.h"
+#include "ring/problem.h"
+
+namespace hilbertring {
+
+/// Which side of the attention travels. kKvUp: keys and values (backward: with dk, dv) visit rank + 1, rank + 2, ...; kQueryDown (backward only):
+/// q, do, lse, delta (with dq) visit rank - 1, rank - 2, ...
+enum class Rotation { kKvUp, kQueryDown };
+std::string_view to_string(Rotation rotation);
+
+enum class Pass { kForward, kBackward };
+
+/// Bytes of the messages that reach one rank in one step of one pass. Operands are read only and come straight from their owner. Accumulators (backward) come
+/// from the neighbour that had the rows a step before, or else from the owner, and go home when the next rank does not need them.
+struct StepTraffic {
+  std::int64_t operand_bytes = 0;          ///< owner -> visitor
+  std::int64_t accumulator_bytes = 0;      ///< neighbour or owner -> visitor
+  std::int64_t homecoming_bytes = 0;       ///< visitor -> owner
+  std::int64_t total() const { return operand_bytes + accumulator_bytes + homecoming_bytes; }
+};
+
+/// Who sends which rows to whom, in which step: a pure function of the problem, its orders and the number of ranks. No communication.
+///
+/// In step s (1 <= s < P) rank k is visited by the rows of rank k - s (kKvUp) or k + s (kQueryDown), mod P, but only by rows that some query (key) there may
+/// need; a step that nobody needs does not happen. Worked example: P = 4, dense, causal = position, contiguous, kKvUp:
+///   step 1: 0->1, 1->2, 2->3 (3->0: rank 0 needs nothing above itself);  step 2: 0->2, 1->3;  step 3: 0->3.
+class Schedule {
+ public:
+  Schedule(const Problem& problem, Orders orders, std::int64_t num_ranks);
+
+  const Problem& problem() const { return problem_; }
+  const Pattern& pattern() const { return pattern_; }
+  const Orders& orders() const { return orders_; }
+  const ChunkPlacement& placement() const { return placement_; }
+  const Needs& needs() const { return needs_; }
+  std::int64_t num_ranks() const { return placement_.num_ranks(); }
+
+  Rotation rotation(Pass pass) const { return pass == Pass::kForward ? Rotation::kKvUp : backward_rotation_; }
+  /// The rank whose rows visit `visitor` in step s, and the rank that the rows of `owner` visit in step s.
+  Rank owner_visiting(Rotation rotation, Rank visitor, std::int64_t step) const;
+  Rank visited_by(Rotation rotation, Rank owner, std::int64_t step) const;
+
+  /// Messages that reach `visitor` in step s of the pass, and those it sends home.
+  StepTraffic traffic(Pass pass, Rank visitor, std::int64_t step) const;
+  /// All bytes that all ranks send in the pass.
+  std::int64_t total_bytes(Pass pass) const;
+  /// What a ring that passes whole shards all the way round would send in the pass (to compare with).
+  std::int64_t dense_ring_bytes(Pass pass) const;
+  /// Bytes that rank k sends in the pass: what its transport must have counted afterwards.
+  std::int64_t sent_bytes(Pass pass, Rank k) const;
+
+  /// The pairs that a rank folds on its own rows before (`below`: KV unit <= query unit) and after (`above`) all visits, and during the visit of another rank's rows
+  /// (kKvUp: keys of `owner`, kQueryDown: queries of `owner`). Pairs that the pattern leaves empty are not listed. In the order of the fold law.
+  std::vector<ChunkPair> own_pairs_below(Rank k) const;
+  std::vector<ChunkPair> own_pairs_above(Rank k) const;
+  std::vector<ChunkPair> visit_pairs(Rotation rotation, Rank visitor, Rank owner) const;
+
+  /// Table of steps, with the bytes of each rank (up to 8 ranks) or mean and max over ranks; at most `max_lines` lines, the middle left out.
+  std::string to_text(Pass pass, std::int64_t max_lines) const;
+
+ private:
+  void append_pairs(Rank query_rank, Unit query_unit, Rank key_rank, Unit key_unit, std::vector<ChunkPair>& pairs) const;
+  StepTraffic traffic(Pass pass, Rotation rotation, Rank visitor, std::int64_t step) const;
+  std::int64_t total_bytes(Pass pass, Rotation rotation) const;
+  std::int64_t operand_row_bytes(Pass pass, Rotation rotation) const;
+  std::int64_t accumulator_row_bytes(Pass pass, Rotation rotation) const;
+
+  Problem problem_;
+  Orders orders_;
+  Pattern pattern_;
+  ChunkPlacement placement_;
+  Needs needs_;
+  Rotation backward_rotation_ = Rotation::kKvUp;
+};
+
+}  // namespace hilbertring
