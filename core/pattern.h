@@ -38,6 +38,8 @@ class Branch {
 
   /// Whether the query head takes part in the branch.
   virtual bool has_head(std::int64_t head) const = 0;
+  /// Heads of equal kind have the same allowed pairs in this branch; heads that take no part are one kind.
+  virtual std::int64_t head_kind(std::int64_t head) const = 0;
   /// Whether a query attends to a key, for a head that takes part.
   virtual bool allows(std::int64_t head, Position query, Position key) const = 0;
   /// Appends products that hold every allowed pair of the two ranges exactly once, and in the order in which keys must be folded
@@ -47,7 +49,7 @@ class Branch {
   virtual void append_needed_keys(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Run>& runs) const = 0;
   /// Appends, as disjoint runs, the queries of `queries` that may attend to some key of `keys`.
   virtual void append_needed_queries(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Run>& runs) const = 0;
-  /// The hull of all keys that queries in the range may attend to.
+  /// A range, told in O(1), that holds all keys that queries in the range may attend to, whatever the head; empty for an empty range.
   virtual Range<Position> key_hull(Range<Position> queries) const = 0;
   /// Likewise, all queries that may attend to some key in the range.
   virtual Range<Position> query_hull(Range<Position> keys) const = 0;
@@ -61,6 +63,8 @@ class Pattern {
  public:
   /// `specification` has been validated against `shape`.
   Pattern(const Specification& specification, const Shape& shape);
+  /// A pattern of branches that no specification names (yet): for new kinds of branches and their tests.
+  Pattern(const Shape& shape, Causal causal, std::vector<std::unique_ptr<const Branch>> branches);
 
   const Shape& shape() const { return shape_; }
   Causal causal() const { return causal_; }

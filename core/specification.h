@@ -30,7 +30,7 @@ struct Specification {
   CurveOn curve_on = CurveOn::kQkv;
   std::vector<std::int64_t> grid;  ///< {rows, cols} or {planes, rows, cols}; empty: the default grid
   std::optional<double> scale;     ///< empty: 1 / sqrt(head_dim)
-  std::int64_t chunk = 0;          ///< tokens; 0: chosen by `default_chunk`
+  std::int64_t chunk = 0;          ///< tokens; 0: chosen by `chunk_for`
   Placement placement = Placement::kContiguous;
 
   friend bool operator==(const Specification&, const Specification&) = default;
