@@ -12,7 +12,8 @@
 
 namespace hilbertring {
 
-/// The tokens whose rows of the file a rank reads and writes: a contiguous run, as equal as possible, the first num_tokens % num_ranks ranks one more.
+/// The tokens whose rows of the file a rank reads and writes: a contiguous run, as equal as possible, the first num_tokens % num_ranks ranks one
+/// more.
 Range<SequenceIndex> sequence_slab(std::int64_t num_tokens, std::int64_t num_ranks, Rank rank);
 /// The rank whose slab holds the token. O(1).
 Rank slab_owner(std::int64_t num_tokens, std::int64_t num_ranks, SequenceIndex token);
@@ -21,8 +22,8 @@ Rank slab_owner(std::int64_t num_tokens, std::int64_t num_ranks, SequenceIndex t
 enum class SlabLayout { kTokenMajor, kHeadMajor };
 enum class Direction { kToShard, kToSlab };
 
-/// Moves rows between slabs (sequence order, as in files) and shards (any order: the rows that a rank works on), both ways, for tensors of any type, heads
-/// and columns. Rows are moved as bytes; heads and tokens change places on the way.
+/// Moves rows between slabs (sequence order, as in files) and shards (any order: the rows that a rank works on), both ways, for tensors of any type,
+/// heads and columns. Rows are moved as bytes; heads and tokens change places on the way.
 ///
 /// Worked example: N = 8, P = 4, order = 7 6 5 4 3 2 1 0, one head, entries are their sequence index.
 ///   rank          0     1     2     3
@@ -38,17 +39,17 @@ class Redistribution {
   static constexpr int kTag = 4095;
   static constexpr std::int64_t kPartBytes = std::int64_t{1} << 20;
 
-  /// `rows[i]` is the sequence index of local row i; over all ranks every token 0 .. num_tokens-1 must occur once. Collective. `transport` must outlive
-  /// the object; `num_threads` pack and unpack; `meter` (may be null) counts all buffers. Throws the same input_error on all ranks if a row is no token,
-  /// or if a token occurs never or more than once: "order is no permutation: token 17 occurs 2 times".
+  /// `rows[i]` is the sequence index of local row i; over all ranks every token 0 .. num_tokens-1 must occur once. Collective. `transport` must
+  /// outlive the object; `num_threads` pack and unpack; `meter` (may be null) counts all buffers. Throws the same input_error on all ranks if a row
+  /// is no token, or if a token occurs never or more than once: "order is no permutation: token 17 occurs 2 times".
   Redistribution(Transport& transport, std::int64_t num_tokens, std::span<const std::int64_t> rows, std::shared_ptr<MemoryMeter> meter = nullptr,
                  int num_threads = 1);
 
   Range<SequenceIndex> slab() const { return slab_; }
   std::int64_t num_local_rows() const { return num_local_; }
 
-  /// slab: B * n_slab * heads * D elements in `layout`, host; shard: [B, heads, n_local, D], host, all rows overwritten. Collective; B, heads, D and type
-  /// must be the same on all ranks. Throws usage_error when a size does not fit.
+  /// slab: B * n_slab * heads * D elements in `layout`, host; shard: [B, heads, n_local, D], host, all rows overwritten. Collective; B, heads, D and
+  /// type must be the same on all ranks. Throws usage_error when a size does not fit.
   void to_shard(std::span<const std::byte> slab, const Tensor& shard, SlabLayout layout = SlabLayout::kTokenMajor) const;
   void to_slab(const ConstTensor& shard, std::span<std::byte> slab, SlabLayout layout = SlabLayout::kTokenMajor) const;
 

@@ -8,7 +8,8 @@
 
 namespace hilbertring {
 
-/// Folds another rank's values into `values`, element by element. Called in the order of ranks, it gives sums of doubles the same bits on every transport.
+/// Folds another rank's values into `values`, element by element. Called in the order of ranks, it gives sums of doubles the same bits on every
+/// transport.
 template <class T>
 void fold_reduction(std::span<T> values, std::span<const T> others, Reduction reduction) {
   for (std::size_t i = 0; i < values.size(); ++i) {
