@@ -18,9 +18,7 @@ struct Bfloat16 {
 
 enum class ElementType { kFloat16, kBfloat16, kFloat32, kFloat64 };
 
-constexpr std::int64_t size_bytes(ElementType type) {
-  return type == ElementType::kFloat64 ? 8 : type == ElementType::kFloat32 ? 4 : 2;
-}
+constexpr std::int64_t size_bytes(ElementType type) { return type == ElementType::kFloat64 ? 8 : type == ElementType::kFloat32 ? 4 : 2; }
 
 /// Largest relative error of one rounding to the type (2^-11, 2^-8, 2^-24, 2^-53).
 double unit_roundoff(ElementType type);
@@ -30,12 +28,17 @@ std::string_view to_string(ElementType type);
 ElementType parse_element_type(std::string_view text);
 
 /// What the folds compute and carry in: double for float64, float for all else.
-constexpr ElementType arithmetic_type(ElementType type) {
-  return type == ElementType::kFloat64 ? ElementType::kFloat64 : ElementType::kFloat32;
-}
+constexpr ElementType arithmetic_type(ElementType type) { return type == ElementType::kFloat64 ? ElementType::kFloat64 : ElementType::kFloat32; }
 
 /// Exact widening, and rounding to nearest even (overflow to infinity, NaN stays NaN): the same bits on every machine.
-float to_float(Float16 value);
+constexpr float to_float(Float16 value) {
+  const std::uint32_t sign = (value.bits & 0x8000U) << 16;
+  const std::uint32_t magnitude = (value.bits & 0x7fffU) << 13;
+  // Read with float's exponent the magnitude is 2^112 too small, subnormals too: one exact product puts it right, without a branch.
+  const auto finite = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112F);
+  const bool is_finite = magnitude < (0x7c00U << 13);
+  return std::bit_cast<float>(sign | (is_finite ? finite : magnitude | 0x7f800000U));
+}
 constexpr float to_float(Bfloat16 value) { return std::bit_cast<float>(std::uint32_t{value.bits} << 16); }
 constexpr float to_float(float value) { return value; }
 Float16 to_float16(float value);
