@@ -65,7 +65,7 @@ void expect_nearest_even(int exponent_bits, int mantissa_bits, Round round) {
   for (int low = 0; low < infinity - 1; ++low) {
     const auto a = static_cast<Real>(decode(low, exponent_bits, mantissa_bits));
     const auto b = static_cast<Real>(decode(low + 1, exponent_bits, mantissa_bits));
-    const Real middle = (a + b) / 2;
+    const Real middle = a + (b - a) / 2;
     ASSERT_EQ(round(std::nextafter(middle, a)), low) << low;
     ASSERT_EQ(round(middle), low + (low & 1)) << low;
     ASSERT_EQ(round(std::nextafter(middle, b)), low + 1) << low;
