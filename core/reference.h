@@ -29,7 +29,8 @@ struct ReferenceInputs {
   RowReader q, k, v, d_o;
 };
 
-/// Float64 results for one query row, each with the sum of the absolute values of its terms: what rounding errors are measured against.
+/// Float64 results for one query row, each with the sum of the absolute values of its terms: what rounding errors are measured against. Sums inside a
+/// term count as well: dq_abs = |scale| sum_j p_j (sum |dO v_j| + sum |dO| o_abs) |k_j|, and in dk_abs |delta| takes the place of sum |dO| o_abs.
 struct ReferenceQueryRow {
   double lse = 0;    ///< -inf if no key is allowed
   double delta = 0;  ///< dO . o; 0 without d_o
