@@ -1,0 +1,17 @@
+# What `cmake --install` lays down: libraries, headers under include/hilbertring, the program, and the package for find_package(HilbertRing).
+include(CMakePackageConfigHelpers)
+
+set(package_directory ${CMAKE_INSTALL_LIBDIR}/cmake/HilbertRing)
+
+install(TARGETS hilbertring_core hilbertring_hilbert hilbertring_ring hilbertring_io EXPORT HilbertRingTargets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET hilbertring)
+  install(TARGETS hilbertring RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+install(DIRECTORY core hilbert ring io DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hilbertring FILES_MATCHING PATTERN "*.h")
+install(FILES hilbertring.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hilbertring)
+
+install(EXPORT HilbertRingTargets NAMESPACE HilbertRing:: DESTINATION ${package_directory})
+configure_package_config_file(cmake/HilbertRingConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfig.cmake INSTALL_DESTINATION ${package_directory})
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfigVersion.cmake DESTINATION ${package_directory})
