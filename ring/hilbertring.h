@@ -19,18 +19,18 @@ namespace hilbertring {
 /// memory.
 template <class T>
 struct AttentionInputs {
-  std::span<const T> q;     ///< [B, n_slab, H, D]
-  std::span<const T> k, v;  ///< [B, n_slab, G, D]
-  std::span<const T> d_o;   ///< [B, n_slab, H, D]: upstream gradient; empty on every rank: forward pass only
+  std::span<const T> q = {};          ///< [B, n_slab, H, D]
+  std::span<const T> k = {}, v = {};  ///< [B, n_slab, G, D]
+  std::span<const T> d_o = {};        ///< [B, n_slab, H, D]: upstream gradient; empty on every rank: forward pass only
 };
 
 /// Where this rank's results go: slabs as above. A tensor with an empty span is not handed out; a span must be empty on all ranks or on none.
 template <class T>
 struct AttentionOutputs {
-  std::span<T> o;        ///< [B, n_slab, H, D]
-  std::span<float> lse;  ///< [B, H, n_slab]: natural logarithm of the softmax denominator; -inf where no key is allowed
-  std::span<T> dq;       ///< [B, n_slab, H, D]
-  std::span<T> dk, dv;   ///< [B, n_slab, G, D]
+  std::span<T> o = {};            ///< [B, n_slab, H, D]
+  std::span<float> lse = {};      ///< [B, H, n_slab]: natural logarithm of the softmax denominator; -inf where no key is allowed
+  std::span<T> dq = {};           ///< [B, n_slab, H, D]
+  std::span<T> dk = {}, dv = {};  ///< [B, n_slab, G, D]
 };
 
 struct AttentionOptions {
