@@ -29,8 +29,8 @@ struct DatasetInfo {
 };
 
 /// A case or a result, opened for reading. Opening is collective over `comm` and checks everything that can be checked without reading the data: HDF5
-/// signature, presence, type, rank and shape of each dataset, the spec. Throws Error(kInput), the same on every rank, naming file, thing, value and rule.
-/// Datasets that the program does not know are ignored. With MPI_COMM_SELF every call is independent; calls are serialised inside, so that the
+/// signature, presence, type, rank and shape of each dataset, the spec. Throws Error(kInput), the same on every rank, naming file, thing, value and
+/// rule. Datasets that the program does not know are ignored. With MPI_COMM_SELF every call is independent; calls are serialised inside, so that the
 /// virtual ranks (threads) of a loopback job can share one object.
 class CaseFile {
  public:
@@ -38,8 +38,8 @@ class CaseFile {
   virtual ~CaseFile() = default;
 
   virtual const std::string& path() const = 0;
-  virtual const Shape& shape() const = 0;             ///< from q and k (result files: from o and, if there, dk)
-  virtual ElementType type() const = 0;               ///< of q, k, v and do (they must agree); result files: of o
+  virtual const Shape& shape() const = 0;  ///< from q and k (result files: from o and, if there, dk)
+  virtual ElementType type() const = 0;    ///< of q, k, v and do (they must agree); result files: of o
   virtual const Specification& specification() const = 0;
   virtual const std::vector<DatasetInfo>& datasets() const = 0;  ///< the known ones that are there
   virtual bool has(TensorName name) const = 0;
@@ -47,8 +47,8 @@ class CaseFile {
   /// Attributes on "/" as text (numbers printed), name -> value in file order: what `info` shows of a result.
   virtual std::vector<std::pair<std::string, std::string>> attributes() const = 0;
 
-  /// Tokens [begin, end) of a tensor, out: [B, end - begin, heads, D] (lse: [B, H, end - begin]), row-major, in the dataset's own type. Large contiguous
-  /// slabs; collective over comm (each rank its own range, maybe empty).
+  /// Tokens [begin, end) of a tensor, out: [B, end - begin, heads, D] (lse: [B, H, end - begin]), row-major, in the dataset's own type. Large
+  /// contiguous slabs; collective over comm (each rank its own range, maybe empty).
   virtual void read(TensorName name, Range<SequenceIndex> tokens, std::span<std::byte> out) = 0;
   /// All of /order (position -> sequence index); collective.
   virtual std::vector<std::int64_t> read_order() = 0;
@@ -62,8 +62,8 @@ struct FileLayout {
   bool has_order = false;
 };
 
-/// A case or result being written: everything goes to a file beside `path` (".NAME.partial"), which gets its name in `commit`. An object destroyed without commit
-/// removes what it wrote. All calls collective over `comm`; with MPI_COMM_SELF serialised as above.
+/// A case or result being written: everything goes to a file beside `path` (".NAME.partial"), which gets its name in `commit`. An object destroyed
+/// without commit removes what it wrote. All calls collective over `comm`; with MPI_COMM_SELF serialised as above.
 class FileWriter {
  public:
   /// Throws Error(kUsage) if `path` exists and not `overwrite`; Error(kFailure) if the directory can't be written.
@@ -74,7 +74,8 @@ class FileWriter {
   virtual void write_order(std::span<const std::int64_t> order) = 0;
   /// Attribute on "/"; a text that parses as a JSON number is stored as a number (int64 or float64), else as UTF-8 text.
   virtual void set_attribute(const std::string& name, const std::string& value) = 0;
-  /// Computes and stores the SHA-256 of each dataset's bytes in file order, closes, syncs, renames. Returns the sums in the layout's order (on every rank).
+  /// Computes and stores the SHA-256 of each dataset's bytes in file order, closes, syncs, renames. Returns the sums in the layout's order (on every
+  /// rank).
   virtual std::vector<std::string> commit() = 0;
 };
 
