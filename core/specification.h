@@ -28,9 +28,9 @@ struct Specification {
   Curve curve = Curve::kHilbert;
   std::int64_t curve_chunk = 0;  ///< tokens per curve; 0: one curve over the whole sequence
   CurveOn curve_on = CurveOn::kQkv;
-  std::vector<std::int64_t> grid;  ///< {rows, cols} or {planes, rows, cols}; empty: the default grid
-  std::optional<double> scale;     ///< empty: 1 / sqrt(head_dim)
-  std::int64_t chunk = 0;          ///< tokens; 0: chosen by `chunk_for`
+  std::vector<std::int64_t> grid = {};  ///< {rows, cols} or {planes, rows, cols}; empty: the default grid
+  std::optional<double> scale = {};     ///< empty: 1 / sqrt(head_dim)
+  std::int64_t chunk = 0;               ///< tokens; 0: chosen by `chunk_for`
   Placement placement = Placement::kContiguous;
 
   friend bool operator==(const Specification&, const Specification&) = default;
