@@ -1,13 +1,10 @@
-# What `cmake --install` lays down: libraries, headers under include/hilbertring, the program, and the package for find_package(HilbertRing).
+# What `cmake --install` lays down: libraries, headers under include/hilbertring, and the package for find_package(HilbertRing). The program: drivers/.
 include(CMakePackageConfigHelpers)
 
 set(package_directory ${CMAKE_INSTALL_LIBDIR}/cmake/HilbertRing)
 
 install(TARGETS hilbertring_core hilbertring_hilbert hilbertring_ring hilbertring_io EXPORT HilbertRingTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-if(TARGET hilbertring)
-  install(TARGETS hilbertring RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
 install(DIRECTORY core hilbert ring io DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hilbertring FILES_MATCHING PATTERN "*.h")
 install(FILES hilbertring.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hilbertring)
 
