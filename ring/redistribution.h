@@ -8,6 +8,7 @@
 #include "core/buffer.h"
 #include "core/index.h"
 #include "core/tensor.h"
+#include "ring/row_exchange.h"
 #include "ring/transport.h"
 
 namespace hilbertring {
@@ -66,17 +67,16 @@ class Redistribution {
   static std::int64_t staging_bytes(std::int64_t num_tokens, std::int64_t num_ranks, std::int64_t batch, std::int64_t heads, std::int64_t row_bytes);
 
  private:
-  struct RowLists;
-  template <class Byte>
-  struct StridedRows;
-  struct Items;
-
-  void ask_owners(std::span<const std::int64_t> rows);
+  void require_tokens(std::span<const std::int64_t> rows) const;
+  Buffer sort_by_token(std::span<const std::int64_t> rows);
   void exchange_counts();
   void exchange_requests(std::span<const std::int64_t> wanted);
   void require_permutation() const;
-  template <class From, class To>
-  void exchange(const From& from, const To& to, const Items& items) const;
+
+  RowLists local_lists() const;
+  RowLists slab_lists() const;
+  RowExchange exchange_of(const ConstTensor& shard) const;
+  void require_sizes(const ConstTensor& shard, std::size_t num_slab_bytes) const;
 
   Transport* transport_;
   std::shared_ptr<MemoryMeter> meter_;
