@@ -88,13 +88,6 @@ def run(command):
         raise RuntimeError(f"exit status {done.returncode}: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
 
 
-def add_order(case, rng, tokens, specification):
-    """The file's own permutation, for `curve = file`."""
-    with h5py.File(case, "r+") as file:
-        file["order"] = rng.permutation(tokens).astype(np.int64)
-        file.attrs["spec"] = json.dumps(specification)
-
-
 def expected(case):
     with h5py.File(case, "r") as file:
         specification = json.loads(file.attrs["spec"])
@@ -128,14 +121,10 @@ def run_case(program, directory, seed, index):
     ranks = draw_ranks(rng, shape, specification)
     gradient = bool(rng.random() < 0.7)
     case, result = directory / "case.h5", directory / "result.h5"
-    from_file = specification["curve"] == "file"
-    generated = {**specification, "curve": "identity"} if from_file else specification
-    run([program, "generate", case, "--force", "--seed", index, *flags(shape), *flags(generated), *(["--gradient"] if gradient else [])])
-    if from_file:
-        add_order(case, rng, shape["tokens"], specification)
+    run([program, "generate", case, "--force", "--seed", index, *flags(shape), *flags(specification), *(["--gradient"] if gradient else [])])
     output_type = "float64" if shape["type"] == "float64" else "float32"
     run([program, "run", case, "-o", result, "--force", "--transport", "loopback", "--ranks", ranks, "--output-type", output_type])
-    # lse is float32 in every result file (SPEC of the file format), so only its rounding is measured in float64 cases.
+    # lse is float32 in every result file (docs/FORMAT.md), so only its rounding is measured in float64 cases.
     errors = compare(result, expected(case), BOUNDS[shape["type"]])
     if shape["type"] == "float64":
         errors["lse"] *= BOUNDS["float64"] / 1e-6
