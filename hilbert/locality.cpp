@@ -1,6 +1,7 @@
 #include "hilbert/locality.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <iomanip>
 #include <sstream>
 #include <utility>
@@ -61,7 +62,8 @@ class Lookup {
 /// Calls action(i) for all i < count, or for at most `max_calls` of them at even distances. Returns how many there were.
 template <class Action>
 std::int64_t for_samples(std::int64_t count, std::int64_t max_calls, Action&& action) {
-  const std::int64_t stride = std::max<std::int64_t>(1, ceil_div(count, max_calls));
+  // Odd, so that samples do not all fall on one side of the curves' powers of two.
+  const std::int64_t stride = std::max<std::int64_t>(1, ceil_div(count, max_calls)) | 1;
   for (std::int64_t i = 0; i < count; i += stride) action(i);
   return count <= 0 ? 0 : ceil_div(count, stride);
 }
@@ -77,8 +79,7 @@ std::vector<std::int64_t> widened(const std::vector<std::int64_t>& cells, const 
     for (std::int64_t c = std::max<std::int64_t>(coordinate - radius, 0); c <= last; ++c) result.push_back(index + (c - coordinate) * axis.step);
   }
   std::ranges::sort(result);
-  const auto repeated = std::ranges::unique(result);
-  result.erase(repeated.begin(), repeated.end());
+  result.erase(std::unique(result.begin(), result.end()), result.end());
   return result;
 }
 
@@ -151,7 +152,7 @@ class Meter {
       if (t < grid_.num_tokens()) tiles.push_back(lookup.position(t) / options_.tile);
     }
     std::ranges::sort(tiles);
-    return std::ranges::unique(tiles).begin() - tiles.begin();
+    return std::unique(tiles.begin(), tiles.end()) - tiles.begin();
   }
 
   const Grid& grid_;
@@ -194,7 +195,7 @@ std::string Locality::to_text() const {
 }
 
 Locality measure_locality(const Specification& specification, std::int64_t num_tokens, const LocalityOptions& options,
-                          std::shared_ptr<const std::vector<std::int64_t>> file_order) {
+                          const std::shared_ptr<const std::vector<std::int64_t>>& file_order) {
   options.validate();
   Specification of_run = specification;
   const bool has_runs = specification.curve_chunk > 0 && specification.curve != Curve::kFile;

@@ -48,6 +48,6 @@ struct Locality {
 /// Measures identity, snake, morton and hilbert on the specification's grid, and the order of the file when the specification's curve is `file`.
 /// About a tenth of a second for 65,536 tokens; beyond a million tokens by sampling. Throws as `make_order` and `LocalityOptions::validate` do.
 Locality measure_locality(const Specification& specification, std::int64_t num_tokens, const LocalityOptions& options = {},
-                          std::shared_ptr<const std::vector<std::int64_t>> file_order = nullptr);
+                          const std::shared_ptr<const std::vector<std::int64_t>>& file_order = nullptr);
 
 }  // namespace hilbertring

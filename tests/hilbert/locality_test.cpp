@@ -60,7 +60,7 @@ TEST(Locality, TilePairsEqualBruteForce) {
 }
 
 TEST(Locality, HilbertIsNearestOnAPicture) {
-  const Locality locality = measure_locality(curve_specification(Curve::kHilbert), 65536);
+  const Locality locality = measure_locality(curve_specification(Curve::kHilbert), 128 * 128);
 
   const CurveLocality& hilbert = curve_named(locality, "hilbert");
   EXPECT_FALSE(locality.is_sampled);
