@@ -16,8 +16,9 @@ namespace hilbertring {
 /// a path. With one side of a single cell the curve is that of the rectangle.
 ///
 /// Consequences, which tests/hilbert/box_test.cpp measures: on cubes of 2^k cells a side it is a classical Hilbert curve (each aligned octant is
-/// visited in one go, with unit steps); if the longest side is even, or all three are odd, every step is to a neighbour; otherwise parity forbids a
-/// path from corner to corner, and exactly one step at most is longer: diagonal or over one cell, Manhattan length 2.
+/// visited in one go, with unit steps). If the longest side is even, or all three are odd, every step is to a neighbour. Otherwise parity forbids a
+/// path of unit steps from corner to corner: at most one step is longer, of Manhattan length 2 (a diagonal, or over one cell), or the curve ends
+/// beside its corner.
 void split_box(const Frame& frame, Children& children);
 
 /// split_box on boxes, split_rectangle where one side is a single cell: the rule of Curve::kHilbert.
