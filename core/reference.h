@@ -32,9 +32,9 @@ struct ReferenceInputs {
 /// Float64 results for one query row, each with the sum of the absolute values of its terms: what rounding errors are measured against. Sums inside a
 /// term count as well: dq_abs = |scale| sum_j p_j (sum |dO v_j| + sum |dO| o_abs) |k_j|, and in dk_abs |delta| takes the place of sum |dO| o_abs.
 struct ReferenceQueryRow {
-  double lse = 0;    ///< -inf if no key is allowed
-  double delta = 0;  ///< dO . o; 0 without d_o
-  double max_abs_score = 0;       ///< largest scale * sum |q_d k_d| over the allowed keys: how far rounding can move a score
+  double lse = 0;                  ///< -inf if no key is allowed
+  double delta = 0;                ///< dO . o; 0 without d_o
+  double max_abs_score = 0;        ///< largest scale * sum |q_d k_d| over the allowed keys: how far rounding can move a score
   std::vector<double> o, o_abs;    ///< [D]
   std::vector<double> dq, dq_abs;  ///< [D]; empty without d_o
 };
@@ -44,13 +44,13 @@ struct ReferenceKeyRow {
   std::vector<double> dk, dk_abs, dv, dv_abs;  ///< [D]
 };
 
-/// Row (batch, head, token) by the closed form of SPEC.md section 4: allowed keys are found by `Branch::allows` and `Pattern::causality_allows` element
-/// by element inside the branch's hull, with none of the kernels' blocks or tiles. O(w D) per row.
+/// Row (batch, head, token) by the closed form of SPEC.md section 4: allowed keys are found by `Branch::allows` and `Pattern::causality_allows`
+/// element by element inside the branch's hull, with none of the kernels' blocks or tiles. O(w D) per row.
 ReferenceQueryRow reference_query_row(const ReferenceInputs& inputs, std::int64_t batch, std::int64_t head, SequenceIndex token);
 
 /// dk and dv of (batch, KV head, token). `lse` and `delta` give the query rows' values (from `reference_query_row`, or from a verified result).
 using QueryScalar = std::function<double(std::int64_t batch, std::int64_t head, SequenceIndex token)>;
-ReferenceKeyRow reference_key_row(const ReferenceInputs& inputs, std::int64_t batch, std::int64_t kv_head, SequenceIndex token, const QueryScalar& lse,
-                                  const QueryScalar& delta);
+ReferenceKeyRow reference_key_row(const ReferenceInputs& inputs, std::int64_t batch, std::int64_t kv_head, SequenceIndex token,
+                                  const QueryScalar& lse, const QueryScalar& delta);
 
 }  // namespace hilbertring
