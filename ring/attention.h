@@ -32,9 +32,10 @@ struct PassReport {
 using ProgressCallback = std::function<void(Pass pass, std::int64_t done, std::int64_t total)>;
 
 struct RingOptions {
-  int num_threads = 1;                  ///< of the kernels on this rank
-  std::int64_t memory_limit_bytes = 0;  ///< of this rank; a prediction above it is refused with the figure; 0: no limit
-  bool move_nothing = false;            ///< for benchmarks: computes every block on whatever is in the buffers, sends nothing; results are meaningless
+  int num_threads = 1;                              ///< of the kernels on this rank
+  ElementType output_type = ElementType::kFloat32;  ///< largest type that results will be stored as: for the memory prediction
+  std::int64_t memory_limit_bytes = 0;              ///< of this rank; a prediction above it is refused with the figure; 0: no limit
+  bool move_nothing = false;  ///< for benchmarks: computes every block on whatever is in the buffers, sends nothing; results are meaningless
   ProgressCallback progress;
 };
 
@@ -47,12 +48,12 @@ struct RingOptions {
 ///   attention.backward();
 ///   attention.store(ShardTensor::kDq, ...);
 ///
-/// A slab is this rank's run of tokens in sequence order, `sequence_slab(N, P, rank)` (redistribution.h): [B, n_slab, heads, D] row-major, host memory, of the
-/// problem's type; lse: [B, H, n_slab]. Curve order, shards and visits are the library's own business.
+/// A slab is this rank's run of tokens in sequence order, `sequence_slab(N, P, rank)` (redistribution.h): [B, n_slab, heads, D] row-major, host
+/// memory, of the problem's type; lse: [B, H, n_slab]. Curve order, shards and visits are the library's own business.
 class RingAttention {
  public:
-  /// Validates the problem, predicts memory, allocates the shard and agrees on who holds which token. `schedule` is shared: virtual ranks of one process need one.
-  /// Throws Error(kUsage): problem or number of ranks; Error(kInput): the order is no permutation; Error(kFailure): memory.
+  /// Validates the problem, predicts memory, allocates the shard and agrees on who holds which token. `schedule` is shared: virtual ranks of one
+  /// process need one. Throws Error(kUsage): problem or number of ranks; Error(kInput): the order is no permutation; Error(kFailure): memory.
   RingAttention(Transport& transport, std::shared_ptr<const Schedule> schedule, RingOptions options);
   ~RingAttention();
   RingAttention(RingAttention&&) noexcept;

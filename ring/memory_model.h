@@ -8,18 +8,23 @@
 
 namespace hilbertring {
 
-/// Bytes of buffers that one rank holds, by what they are for: predicted before anything is allocated.
+/// Bytes that one rank holds, by what they are for: predicted before anything is allocated. All but the kernels' scratch are counted by the rank's
+/// MemoryMeter.
 struct MemoryPrediction {
   std::int64_t shard_bytes = 0;           ///< inputs, state, results and times of the rank's own rows: held all the time
-  std::int64_t redistribution_bytes = 0;  ///< lists of rows, held all the time
+  std::int64_t redistribution_bytes = 0;  ///< lists of rows: held all the time
+  std::int64_t setup_bytes = 0;           ///< what agreeing on who holds which token adds
   std::int64_t load_bytes = 0;            ///< most that loading or storing a tensor adds (not counting the caller's slab)
   std::int64_t forward_bytes = 0;         ///< what the forward pass adds: buffers for visiting rows
   std::int64_t backward_bytes = 0;        ///< what the backward pass adds
   std::int64_t scratch_bytes = 0;         ///< working memory of the kernels' threads
 
+  /// Most that is held at a time, without scratch: what the meter must show at the end.
   std::int64_t peak_bytes() const;
+  std::int64_t total_bytes() const { return peak_bytes() + scratch_bytes; }
 };
 
-MemoryPrediction predict_memory(const Schedule& schedule, Rank rank, int num_threads);
+/// For results handed out as `output_type` (lse apart).
+MemoryPrediction predict_memory(const Schedule& schedule, Rank rank, int num_threads, ElementType output_type);
 
 }  // namespace hilbertring

@@ -21,7 +21,7 @@ std::int64_t count_distinct(const RowSet& runs);
 /// Which rows of one rank another rank may need: asks the pattern, and the orders for sequence causality. Pure.
 class Needs {
  public:
-  /// The arguments must outlive it.
+  /// The pattern and the placement must outlive it.
   Needs(const Pattern& pattern, const Orders& orders, const ChunkPlacement& placement);
 
   /// Heads of a side (KV heads or query heads) fall into classes whose members need the same rows.
@@ -41,16 +41,18 @@ class Needs {
   };
   const std::vector<HeadClass>& classes(Side side) const { return side == Side::kKeys ? key_classes_ : query_classes_; }
   void make_classes();
-  void find_times();
+  void find_times(const Orders& orders);
   std::vector<Range<Position>> admissible_spans(Side side, Rank owner, Rank visitor, Range<Position> visitor_span) const;
+  void append_admissible_chunks(Side side, Range<Position> span, Rank visitor, std::vector<Range<Position>>& spans) const;
   void append_rows(Side side, std::int64_t head_class, Range<Position> owner_span, Range<Position> visitor_span, RowSet& rows) const;
 
   const Pattern& pattern_;
   const ChunkPlacement& placement_;
   std::vector<HeadClass> key_classes_, query_classes_;
   std::vector<std::int64_t> key_class_of_, query_class_of_;
-  /// Sequence causality only: per chunk the first time of its keys, the last time of its queries.
+  /// Sequence causality only: the first time of the keys and the last time of the queries, per chunk and per rank.
   std::vector<std::int64_t> first_key_time_, last_query_time_;
+  std::vector<std::int64_t> rank_first_key_time_, rank_last_query_time_;
 };
 
 }  // namespace hilbertring

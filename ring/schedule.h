@@ -19,23 +19,32 @@ std::string_view to_string(Rotation rotation);
 
 enum class Pass { kForward, kBackward };
 
-/// Bytes of the messages that reach one rank in one step of one pass. Operands are read only and come straight from their owner. Accumulators (backward) come
-/// from the neighbour that had the rows a step before, or else from the owner, and go home when the next rank does not need them.
+/// Rows of one visit, summed over heads.
+struct VisitRows {
+  std::int64_t rows = 0;            ///< that visit
+  std::int64_t from_neighbour = 0;  ///< of them, those that the neighbour had a step before (the others' accumulators come from the owner)
+  std::int64_t to_neighbour = 0;    ///< of them, those that the next rank will have a step later (the others' accumulators go home)
+};
+
+/// Bytes of the messages that reach one rank in one step of one pass. Operands are read only and come straight from their owner. Accumulators
+/// (backward) come from the neighbour that had the rows a step before, or else from the owner, and go home when the next rank does not need them.
 struct StepTraffic {
-  std::int64_t operand_bytes = 0;          ///< owner -> visitor
-  std::int64_t accumulator_bytes = 0;      ///< neighbour or owner -> visitor
-  std::int64_t homecoming_bytes = 0;       ///< visitor -> owner
+  std::int64_t operand_bytes = 0;      ///< owner -> visitor
+  std::int64_t accumulator_bytes = 0;  ///< neighbour or owner -> visitor
+  std::int64_t homecoming_bytes = 0;   ///< visitor -> owner
   std::int64_t total() const { return operand_bytes + accumulator_bytes + homecoming_bytes; }
 };
 
 /// Who sends which rows to whom, in which step: a pure function of the problem, its orders and the number of ranks. No communication.
 ///
-/// In step s (1 <= s < P) rank k is visited by the rows of rank k - s (kKvUp) or k + s (kQueryDown), mod P, but only by rows that some query (key) there may
-/// need; a step that nobody needs does not happen. Worked example: P = 4, dense, causal = position, contiguous, kKvUp:
+/// In step s (1 <= s < P) rank k is visited by the rows of rank k - s (kKvUp) or k + s (kQueryDown), mod P, but only by rows that some query (key)
+/// there may need; a step that nobody needs does not happen. Worked example: P = 4, dense, causal = position, contiguous, kKvUp:
 ///   step 1: 0->1, 1->2, 2->3 (3->0: rank 0 needs nothing above itself);  step 2: 0->2, 1->3;  step 3: 0->3.
 class Schedule {
  public:
   Schedule(const Problem& problem, Orders orders, std::int64_t num_ranks);
+  Schedule(const Schedule&) = delete;
+  Schedule& operator=(const Schedule&) = delete;
 
   const Problem& problem() const { return problem_; }
   const Pattern& pattern() const { return pattern_; }
@@ -49,6 +58,9 @@ class Schedule {
   Rank owner_visiting(Rotation rotation, Rank visitor, std::int64_t step) const;
   Rank visited_by(Rotation rotation, Rank owner, std::int64_t step) const;
 
+  /// How many rows (of all heads, one batch element) of `owner_visiting(...)` rank `visitor` meets in step s, and whence and whither their
+  /// accumulators go.
+  VisitRows visit_rows(Rotation rotation, Rank visitor, std::int64_t step) const;
   /// Messages that reach `visitor` in step s of the pass, and those it sends home.
   StepTraffic traffic(Pass pass, Rank visitor, std::int64_t step) const;
   /// All bytes that all ranks send in the pass.
@@ -58,28 +70,44 @@ class Schedule {
   /// Bytes that rank k sends in the pass: what its transport must have counted afterwards.
   std::int64_t sent_bytes(Pass pass, Rank k) const;
 
-  /// The pairs that a rank folds on its own rows before (`below`: KV unit <= query unit) and after (`above`) all visits, and during the visit of another rank's rows
-  /// (kKvUp: keys of `owner`, kQueryDown: queries of `owner`). Pairs that the pattern leaves empty are not listed. In the order of the fold law.
+  /// The pairs that a rank folds on its own rows before (`below`: KV unit <= query unit) and after (`above`) all visits, and during the visit of
+  /// another rank's rows (kKvUp: keys of `owner`, kQueryDown: queries of `owner`). Pairs that the pattern leaves empty are not listed. In the order
+  /// of the fold law.
   std::vector<ChunkPair> own_pairs_below(Rank k) const;
   std::vector<ChunkPair> own_pairs_above(Rank k) const;
   std::vector<ChunkPair> visit_pairs(Rotation rotation, Rank visitor, Rank owner) const;
 
-  /// Table of steps, with the bytes of each rank (up to 8 ranks) or mean and max over ranks; at most `max_lines` lines, the middle left out.
+  /// Table of the steps that happen, with what each rank receives (up to 8 ranks); at most `max_lines` lines, the middle left out.
   std::string to_text(Pass pass, std::int64_t max_lines) const;
 
  private:
-  void append_pairs(Rank query_rank, Unit query_unit, Rank key_rank, Unit key_unit, std::vector<ChunkPair>& pairs) const;
-  StepTraffic traffic(Pass pass, Rotation rotation, Rank visitor, std::int64_t step) const;
+  /// Sums over all ranks, step by step (entry s - 1).
+  struct StepRows {
+    std::int64_t num_visits = 0;
+    VisitRows total;
+    std::int64_t max_rows = 0;  ///< of one visitor
+  };
+  using Sweep = std::vector<StepRows>;
+
+  Sweep sweep(Rotation rotation) const;
+  void sweep_owner(Rotation rotation, Rank owner, Sweep& steps) const;
+  const Sweep& steps(Rotation rotation) const { return rotation == Rotation::kKvUp ? kv_steps_ : query_steps_; }
+  StepTraffic bytes_of(Pass pass, Rotation rotation, const VisitRows& rows) const;
   std::int64_t total_bytes(Pass pass, Rotation rotation) const;
-  std::int64_t operand_row_bytes(Pass pass, Rotation rotation) const;
-  std::int64_t accumulator_row_bytes(Pass pass, Rotation rotation) const;
+  std::string step_line(Pass pass, std::int64_t step, bool shows_ranks) const;
+  void append_pairs(Rank query_rank, Chunk queries, Rank key_rank, Unit keys, std::vector<ChunkPair>& pairs) const;
 
   Problem problem_;
   Orders orders_;
   Pattern pattern_;
   ChunkPlacement placement_;
   Needs needs_;
+  Sweep kv_steps_, query_steps_;
   Rotation backward_rotation_ = Rotation::kKvUp;
 };
+
+/// Bytes of one row of one head that travels: operands (forward: k, v; backward: k, v or q, do, lse, delta) and accumulators (dk, dv or dq).
+std::int64_t operand_row_bytes(const Problem& problem, Pass pass, Rotation rotation);
+std::int64_t accumulator_row_bytes(const Problem& problem, Rotation rotation);
 
 }  // namespace hilbertring

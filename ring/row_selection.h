@@ -1,0 +1,75 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/tensor.h"
+#include "ring/schedule.h"
+
+namespace hilbertring {
+
+/// Which rows of a rank's shard, for each class of heads of one side: one bit per row. What a message holds.
+class RowSelection {
+ public:
+  /// No rows of `owner`.
+  RowSelection(const Schedule& schedule, Side side, Rank owner);
+  /// The rows of `owner` that visit `visitor`.
+  static RowSelection needed(const Schedule& schedule, Side side, Rank owner, Rank visitor);
+
+  /// Summed over heads (of one batch element).
+  std::int64_t num_rows() const;
+  std::int64_t num_rows_of_head(std::int64_t head) const;
+  bool is_empty() const { return num_rows() == 0; }
+  bool is_everything() const;
+  bool contains(const RowSelection& other) const;
+  bool meets(const RowSelection& other) const;
+
+  RowSelection& operator&=(const RowSelection& other);
+  RowSelection& operator|=(const RowSelection& other);
+  RowSelection& operator-=(const RowSelection& other);
+
+  /// Calls f(first local row, count) for each run of neighbouring rows, ascending.
+  template <class F>
+  void for_each_run(std::int64_t head, F&& f) const;
+
+ private:
+  using Bits = std::vector<std::uint64_t>;
+  const Bits& bits_of(std::int64_t head) const { return bits_[static_cast<std::size_t>(needs_->class_of(side_, head))]; }
+
+  const Needs* needs_;
+  Side side_;
+  std::int64_t shard_rows_;
+  std::vector<Bits> bits_;  ///< per class of heads
+};
+
+template <class F>
+void RowSelection::for_each_run(std::int64_t head, F&& f) const {
+  const Bits& bits = bits_of(head);
+  const auto is_set = [&](std::int64_t row) { return (bits[static_cast<std::size_t>(row / 64)] >> (row % 64) & 1) != 0; };
+  std::int64_t row = 0;
+  while (row < shard_rows_) {
+    if (const std::uint64_t rest = bits[static_cast<std::size_t>(row / 64)] >> (row % 64); rest == 0) {
+      row = (row / 64 + 1) * 64;
+      continue;
+    } else {
+      row += std::countr_zero(rest);
+    }
+    const std::int64_t first = row;
+    while (row < shard_rows_ && is_set(row)) ++row;
+    f(LocalRow(first), row - first);
+  }
+}
+
+/// Tensors whose rows travel together: all [B, heads, rows, *] of one side.
+using Bundle = std::vector<Tensor>;
+
+std::int64_t bundle_row_bytes(const Bundle& bundle);
+/// Bytes of the selected rows of all tensors, heads and batch elements.
+std::int64_t message_bytes(const Bundle& bundle, const RowSelection& rows);
+/// Copies the selected rows into `message`, tensor by tensor, and back.
+void pack(const Bundle& bundle, const RowSelection& rows, std::span<std::byte> message, int num_threads);
+void unpack(std::span<const std::byte> message, const Bundle& bundle, const RowSelection& rows, int num_threads);
+
+}  // namespace hilbertring

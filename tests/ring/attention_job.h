@@ -1,0 +1,106 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "core/random.h"
+#include "core/reference.h"
+#include "ring/attention.h"
+#include "ring/redistribution.h"
+#include "tests/ring/random_problem.h"
+
+namespace hilbertring {
+
+/// All tensors of a small problem, whole, in sequence order: what the ranks together hold.
+struct WholeResult {
+  std::map<ShardTensor, std::vector<std::byte>> tensors;
+  std::int64_t allowed_pairs = 0;
+  friend bool operator==(const WholeResult& a, const WholeResult& b) { return a.tensors == b.tensors; }
+};
+
+inline bool is_key_side(ShardTensor t) { return t == ShardTensor::kK || t == ShardTensor::kV || t == ShardTensor::kDk || t == ShardTensor::kDv; }
+
+inline std::int64_t heads_of(const Shape& shape, ShardTensor t) { return is_key_side(t) ? shape.kv_heads : shape.heads; }
+
+inline TensorId tensor_id(ShardTensor t) {
+  return t == ShardTensor::kQ ? TensorId::kQ : t == ShardTensor::kK ? TensorId::kK : t == ShardTensor::kV ? TensorId::kV : TensorId::kDo;
+}
+
+/// Element of an input, as it is after rounding to the problem's type.
+inline double input_element(const Problem& problem, std::uint64_t seed, ShardTensor t, std::int64_t index) {
+  std::byte rounded[8];
+  store_element(rounded, problem.type, 0, normal_at(seed, tensor_id(t), index));
+  return load_element(rounded, problem.type, 0);
+}
+
+/// This rank's slab of an input.
+inline std::vector<std::byte> input_slab(const Problem& problem, std::uint64_t seed, ShardTensor t, Range<SequenceIndex> tokens) {
+  const Shape& shape = problem.shape;
+  const std::int64_t row = heads_of(shape, t) * shape.head_dim;
+  std::vector<std::byte> slab(static_cast<std::size_t>(shape.batch * tokens.size() * row * size_bytes(problem.type)));
+  std::int64_t out = 0;
+  for (std::int64_t b = 0; b < shape.batch; ++b) {
+    for (SequenceIndex n = tokens.begin; n < tokens.end; ++n) {
+      for (std::int64_t i = 0; i < row; ++i) {
+        store_element(slab.data(), problem.type, out++, normal_at(seed, tensor_id(t), (b * shape.tokens + n.value) * row + i));
+      }
+    }
+  }
+  return slab;
+}
+
+/// Copies a rank's slab of a result to its place in the whole.
+inline void place_slab(const Problem& problem, ShardTensor t, Range<SequenceIndex> tokens, const std::vector<std::byte>& slab,
+                       std::vector<std::byte>& whole) {
+  const Shape& shape = problem.shape;
+  const bool is_lse = t == ShardTensor::kLse;
+  const std::int64_t outer = is_lse ? shape.batch * shape.heads : shape.batch;
+  const std::int64_t row = is_lse ? 4 : heads_of(shape, t) * shape.head_dim * size_bytes(arithmetic_type(problem.type));
+  whole.resize(static_cast<std::size_t>(outer * shape.tokens * row));
+  for (std::int64_t i = 0; i < outer; ++i) {
+    std::memcpy(whole.data() + (i * shape.tokens + tokens.begin.value) * row, slab.data() + i * tokens.size() * row,
+                static_cast<std::size_t>(tokens.size() * row));
+  }
+}
+
+/// Runs the problem on one rank of a job and adds its share of the results. What the ring promised is checked on the way.
+inline void run_rank(Transport& transport, const std::shared_ptr<const Schedule>& schedule, std::uint64_t seed, int num_threads, WholeResult& result,
+                     std::mutex& mutex) {
+  const Problem& problem = schedule->problem();
+  const Shape& shape = problem.shape;
+  const Range<SequenceIndex> tokens = sequence_slab(shape.tokens, transport.num_ranks(), transport.rank());
+  const ElementType real = arithmetic_type(problem.type);
+  RingAttention attention(transport, schedule, {.num_threads = num_threads, .output_type = real});
+  for (const ShardTensor t : {ShardTensor::kQ, ShardTensor::kK, ShardTensor::kV}) attention.load(t, input_slab(problem, seed, t, tokens));
+  if (problem.with_gradient) attention.load(ShardTensor::kDo, input_slab(problem, seed, ShardTensor::kDo, tokens));
+
+  std::vector<ShardTensor> outputs{ShardTensor::kO, ShardTensor::kLse};
+  PassReport report = attention.forward();
+  const std::int64_t allowed_pairs = report.allowed_pairs;
+  if (report.sent_bytes != report.predicted_bytes) throw std::runtime_error("forward: sent bytes differ from the prediction");
+  if (problem.with_gradient) {
+    report = attention.backward();
+    if (report.sent_bytes != report.predicted_bytes) throw std::runtime_error("backward: sent bytes differ from the prediction");
+    outputs.insert(outputs.end(), {ShardTensor::kDq, ShardTensor::kDk, ShardTensor::kDv});
+  }
+  for (const ShardTensor t : outputs) {
+    const bool is_lse = t == ShardTensor::kLse;
+    const std::int64_t columns = is_lse ? 1 : shape.head_dim;
+    const ElementType type = is_lse ? ElementType::kFloat32 : real;
+    std::vector<std::byte> slab(static_cast<std::size_t>(shape.batch * tokens.size() * heads_of(shape, t) * columns * size_bytes(type)));
+    attention.store(t, type, slab);
+    const std::lock_guard lock(mutex);
+    place_slab(problem, t, tokens, slab, result.tensors[t]);
+  }
+  if (attention.memory().peak_bytes() != attention.predicted_memory().peak_bytes()) {
+    throw std::runtime_error("peak memory " + std::to_string(attention.memory().peak_bytes()) + " differs from the prediction " +
+                             std::to_string(attention.predicted_memory().peak_bytes()));
+  }
+  const std::lock_guard lock(mutex);
+  result.allowed_pairs += allowed_pairs;
+}
+
+}  // namespace hilbertring
