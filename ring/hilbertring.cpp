@@ -87,6 +87,7 @@ PassReport forward(RingAttention& ring, const AttentionInputs<T>& inputs, const 
   ring.load(ShardTensor::kQ, std::as_bytes(inputs.q));
   ring.load(ShardTensor::kK, std::as_bytes(inputs.k));
   ring.load(ShardTensor::kV, std::as_bytes(inputs.v));
+  if (!inputs.d_o.empty()) ring.load(ShardTensor::kDo, std::as_bytes(inputs.d_o));
   const PassReport report = ring.forward();
   store(ring, ShardTensor::kO, outputs.o);
   store(ring, ShardTensor::kLse, outputs.lse);
@@ -94,8 +95,7 @@ PassReport forward(RingAttention& ring, const AttentionInputs<T>& inputs, const 
 }
 
 template <class T>
-PassReport backward(RingAttention& ring, const AttentionInputs<T>& inputs, const AttentionOutputs<T>& outputs) {
-  ring.load(ShardTensor::kDo, std::as_bytes(inputs.d_o));
+PassReport backward(RingAttention& ring, const AttentionOutputs<T>& outputs) {
   const PassReport report = ring.backward();
   store(ring, ShardTensor::kDq, outputs.dq);
   store(ring, ShardTensor::kDk, outputs.dk);
@@ -120,7 +120,7 @@ AttentionReport attention(MPI_Comm communicator, const Specification& specificat
   RingAttention ring(*transport, schedule, options.ring);
   AttentionReport report;
   report.forward = forward(ring, inputs, outputs);
-  if (problem.with_gradient) report.backward = backward(ring, inputs, outputs);
+  if (problem.with_gradient) report.backward = backward(ring, outputs);
   report.peak_bytes = ring.memory().peak_bytes();
   report.predicted_peak_bytes = ring.predicted_memory().peak_bytes();
   report.device = ring.device();
