@@ -36,7 +36,7 @@ struct RingOptions {
   ElementType output_type = ElementType::kFloat32;  ///< largest type that results will be stored as: for the memory prediction
   std::int64_t memory_limit_bytes = 0;              ///< of this rank; a prediction above it is refused with the figure; 0: no limit
   bool move_nothing = false;  ///< for benchmarks: computes every block on whatever is in the buffers, sends nothing; results are meaningless
-  ProgressCallback progress;
+  ProgressCallback progress = {};
 };
 
 /// Exact attention over the ranks of a transport, forward and backward. Collective: every rank makes the same calls in the same order.

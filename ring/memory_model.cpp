@@ -11,12 +11,12 @@ namespace hilbertring {
 
 namespace {
 
-/// Temporary of RingAttention::store: the result as it will be written.
-std::int64_t conversion_bytes(const Problem& problem, std::int64_t rows, ElementType output_type) {
-  const Shape& shape = problem.shape;
-  const std::int64_t lse = shape.batch * shape.heads * rows * size_bytes(ElementType::kFloat32);
-  if (output_type == arithmetic_type(problem.type)) return lse;
-  return std::max(lse, shape.batch * shape.heads * rows * shape.head_dim * size_bytes(output_type));
+/// What RingAttention::store holds at a time: the result as it will be written, if that is another type, and the messages.
+std::int64_t store_bytes(const Schedule& schedule, std::int64_t num_rows, std::int64_t columns, ElementType type, bool is_converted) {
+  const Shape& shape = schedule.problem().shape;
+  const std::int64_t row_bytes = columns * size_bytes(type);
+  const std::int64_t staging = Redistribution::staging_bytes(shape.tokens, schedule.num_ranks(), shape.batch, shape.heads, row_bytes);
+  return staging + (is_converted ? shape.batch * shape.heads * num_rows * row_bytes : 0);
 }
 
 std::int64_t pass_bytes(const Schedule& schedule, Pass pass, Rank rank) {
@@ -39,15 +39,14 @@ MemoryPrediction predict_memory(const Schedule& schedule, Rank rank, int num_thr
   const std::int64_t slab = sequence_slab(shape.tokens, ranks, rank).size();
   const bool has_two_orders = schedule.orders().queries != schedule.orders().keys;
   const std::int64_t input_row = shape.head_dim * size_bytes(problem.type);
-  const std::int64_t output_row = shape.head_dim * size_bytes(output_type);
 
   MemoryPrediction memory;
   memory.shard_bytes = Shard::size_bytes(problem, rows) + 2 * times_bytes(problem, rows);
   memory.redistribution_bytes = (has_two_orders ? 2 : 1) * Redistribution::kept_bytes(rows, slab, ranks);
   memory.setup_bytes = Redistribution::setup_bytes(rows, slab) + rows * static_cast<std::int64_t>(sizeof(std::int64_t));
   const std::int64_t load = Redistribution::staging_bytes(shape.tokens, ranks, shape.batch, shape.heads, input_row);
-  const std::int64_t store = Redistribution::staging_bytes(shape.tokens, ranks, shape.batch, shape.heads, output_row);
-  memory.load_bytes = std::max(load, store + conversion_bytes(problem, rows, output_type));
+  const std::int64_t store = store_bytes(schedule, rows, shape.head_dim, output_type, output_type != arithmetic_type(problem.type));
+  memory.load_bytes = std::max({load, store, store_bytes(schedule, rows, 1, ElementType::kFloat32, true)});
   memory.forward_bytes = pass_bytes(schedule, Pass::kForward, rank);
   memory.backward_bytes = problem.with_gradient ? pass_bytes(schedule, Pass::kBackward, rank) : 0;
   memory.scratch_bytes = num_threads * cpu_scratch_bytes_per_thread(shape.head_dim, problem.type);
