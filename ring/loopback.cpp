@@ -1,6 +1,6 @@
 #include "ring/loopback.h"
 
-#include <atomic>
+#include <algorithm>
 #include <compare>
 #include <condition_variable>
 #include <cstddef>
@@ -10,7 +10,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
 #include <string>
 #include <thread>

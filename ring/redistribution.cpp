@@ -72,8 +72,6 @@ Rank slab_owner(std::int64_t num_tokens, std::int64_t num_ranks, SequenceIndex t
   return Rank(token.value < in_longer ? token.value / (share + 1) : num_longer + (token.value - in_longer) / share);
 }
 
-// ---- Who holds what ----
-
 Redistribution::Redistribution(Transport& transport, std::int64_t num_tokens, std::span<const std::int64_t> rows, std::shared_ptr<MemoryMeter> meter,
                                int num_threads)
     : transport_(&transport),
@@ -139,7 +137,7 @@ void Redistribution::exchange_counts() {
 }
 
 void Redistribution::exchange_requests(std::span<const std::int64_t> wanted) {
-  // The lists of tokens lie as those of rows do: an exchange of one 8-byte row per entry, in place on both sides.
+  // The tokens of a rank lie where the lists of rows for that rank do, so they travel in place on both sides.
   const auto part_of = [](auto all, const RowLists& lists, Rank rank) {
     return all.subspan(static_cast<std::size_t>(lists.begin[static_cast<std::size_t>(rank.value)]), static_cast<std::size_t>(lists.count(rank)));
   };
@@ -225,8 +223,6 @@ void Redistribution::to_slab(const ConstTensor& shard, std::span<std::byte> slab
   const auto to = slab_rows(slab.data(), layout, slab_.size(), shard.heads, shard.row_bytes());
   exchange_rows(*transport_, exchange_of(shard), shard_rows(shard), local_lists(), to, slab_lists());
 }
-
-// ---- What it costs ----
 
 std::int64_t Redistribution::sent_bytes(Direction direction, std::int64_t batch, std::int64_t heads, std::int64_t row_bytes) const {
   const std::int64_t num_rows = direction == Direction::kToShard ? slab_.size() : num_local_;
