@@ -80,6 +80,15 @@ void prepare_partial_file(const std::string& path, bool overwrite, std::int64_t 
   open_descriptor(partial_path(path), O_WRONLY | O_CREAT | O_TRUNC);
 }
 
+void reserve_partial_file(const std::string& path, std::int64_t num_bytes) {
+  const FileDescriptor file = open_descriptor(partial_path(path), O_WRONLY);
+  // Not posix_fallocate: where the file system can't reserve, that one writes into every block.
+  while (fallocate(file.get(), 0, 0, num_bytes) != 0) {
+    if (errno == EOPNOTSUPP || errno == ENOSYS) return;
+    if (errno != EINTR) throw failure("not enough space: " + path + " needs " + std::to_string(num_bytes) + " bytes: " + last_reason());
+  }
+}
+
 void publish_partial_file(const std::string& path, bool overwrite) {
   const std::string partial = partial_path(path);
   sync(partial, O_RDWR);

@@ -35,6 +35,8 @@ std::string partial_path(const std::string& path);
 /// Everything that can be known before a file is written: throws usage_error if `path` exists and not `overwrite`, or is no regular file; failure if
 /// its directory is missing or can't be written, or has no room for `num_bytes`. Leaves an empty partial file.
 void prepare_partial_file(const std::string& path, bool overwrite, std::int64_t num_bytes);
+/// Has the file system set blocks aside for the partial file, where it can: then no later write meets a full disk. Throws failure when it is full.
+void reserve_partial_file(const std::string& path, std::int64_t num_bytes);
 /// Syncs the partial file, gives it its name, and syncs the directory. `overwrite` is asked again: the name may have been taken meanwhile.
 void publish_partial_file(const std::string& path, bool overwrite);
 /// Removes the partial file, if it is there. Never throws.

@@ -5,6 +5,8 @@ namespace {
 
 constexpr hsize_t kAlignFromBytes = hsize_t{1} << 20;
 constexpr hsize_t kAlignmentBytes = 4096;
+/// All that HDF5 writes for itself lies together, and most of it has its place before the data comes.
+constexpr hsize_t kMetadataBlockBytes = hsize_t{1} << 15;
 
 }  // namespace
 
@@ -12,6 +14,7 @@ PropertyHandle access_properties(const FileRanks& ranks) {
   const auto check = [](herr_t status) { checked(status, ErrorKind::kFailure, "can't set the file access"); };
   PropertyHandle properties = make_properties(H5P_FILE_ACCESS);
   check(H5Pset_alignment(properties.get(), kAlignFromBytes, kAlignmentBytes));
+  check(H5Pset_meta_block_size(properties.get(), kMetadataBlockBytes));
   if (!ranks.is_parallel()) return properties;
   check(H5Pset_fapl_mpio(properties.get(), ranks.comm(), MPI_INFO_NULL));
   check(H5Pset_coll_metadata_write(properties.get(), true));

@@ -14,7 +14,7 @@ namespace hilbertring {
 namespace {
 
 /// What HDF5 itself writes beside the data: superblock, object headers, attributes, and one page of alignment per dataset.
-constexpr std::int64_t kMetadataBytes = 256 << 10;
+constexpr std::int64_t kMetadataBytes = std::int64_t{256} << 10;
 
 std::int64_t layout_bytes(const FileLayout& layout) {
   std::int64_t total = kMetadataBytes + (layout.has_order ? layout.shape.tokens * 8 : 0);
@@ -55,6 +55,9 @@ class Hdf5FileWriter final : public FileWriter {
       ranks_.on_first_rank([&] { prepare_partial_file(path_, overwrite_, layout_bytes(layout_)); });
       is_partial_there_ = true;
       ranks_.collectively([&] { create_file(); });
+      // Before HDF5 owes the disk anything but a superblock: once it can't write what it holds, it can't be closed in good order either.
+      ranks_.on_first_rank([&] { reserve_partial_file(path_, layout_bytes(layout_)); });
+      ranks_.collectively([&] { create_contents(); });
     });
   }
 
@@ -130,12 +133,17 @@ class Hdf5FileWriter final : public FileWriter {
     const PropertyHandle access = access_properties(ranks_);
     const PropertyHandle creation = creation_properties();
     file_ = FileHandle(check(H5Fcreate(partial_path(path_).c_str(), H5F_ACC_TRUNC, creation.get(), access.get())));
+  }
+
+  void create_contents() {
     write_text_attribute(file_.get(), "spec", to_json(layout_.specification));
     for (const auto& [name, type] : layout_.datasets) {
       const DatatypeHandle datatype = stored_type(type);
       datasets_.push_back(create_dataset(std::string(to_string(name)), datatype.get(), dataset_shape(name, layout_.shape)));
     }
     if (layout_.has_order) order_ = create_dataset("order", H5T_STD_I64LE, {layout_.shape.tokens});
+    // Its own blocks are on disk before the data comes: should the data meet a full disk after all, the file can still be closed.
+    checked(H5Fflush(file_.get(), H5F_SCOPE_GLOBAL), ErrorKind::kFailure, path_ + ": can't be written");
   }
 
   DatasetHandle create_dataset(const std::string& name, hid_t datatype, const std::vector<std::int64_t>& shape) {
