@@ -1,0 +1,28 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "drivers/job.h"
+#include "drivers/options.h"
+
+namespace hilbertring {
+
+/// One subcommand: what it takes, and what it does. `run` returns the exit status, 0 or 1 (verification missed), and throws Error for all else.
+/// Collective over the job.
+struct Command {
+  CommandSyntax syntax;
+  int (*run)(Job& job, const Arguments& arguments);
+};
+
+Command generate_command();
+Command run_command();
+Command verify_command();
+Command info_command();
+Command plan_command();
+
+/// The program without its catch: finds the command in `words` (argv without the program), parses and runs it.
+int run_program(Job& job, std::span<const std::string> words);
+
+}  // namespace hilbertring

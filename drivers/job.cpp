@@ -1,0 +1,129 @@
+#include "drivers/job.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <new>
+#include <thread>
+
+namespace hilbertring {
+
+namespace {
+
+constexpr auto kMeetingTime = std::chrono::seconds(3);
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown host";
+}
+
+int count_ranks_on_node(MPI_Comm communicator) {
+  MPI_Comm node = MPI_COMM_NULL;
+  MPI_Comm_split_type(communicator, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  int count = 1;
+  MPI_Comm_size(node, &count);
+  MPI_Comm_free(&node);
+  return count;
+}
+
+std::int64_t reduced(std::int64_t value, MPI_Op operation, MPI_Comm communicator) {
+  MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, operation, communicator);
+  return value;
+}
+
+}  // namespace
+
+// MPI's own error handler ends the job on any error in the few calls here; the transports handle theirs.
+Job::Job(int& argc, char**& argv) {
+  // A program started without mpirun needs no daemon of Open MPI beside it; the setting means nothing to others and to jobs of several ranks.
+  ::setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+  // Virtual ranks (threads) of a loopback job take turns in HDF5, and through it in MPI.
+  int provided = 0;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+  MPI_Comm_size(MPI_COMM_WORLD, &num_ranks_);
+  MPI_Comm_dup(MPI_COMM_WORLD, &errors_);
+  ranks_on_node_ = count_ranks_on_node(MPI_COMM_WORLD);
+}
+
+Job::~Job() {
+  MPI_Comm_free(&errors_);
+  MPI_Finalize();
+}
+
+std::ostream& Job::out() const {
+  static std::ostream nowhere(nullptr);
+  return is_first() ? std::cout : nowhere;
+}
+
+std::int64_t Job::max(std::int64_t value) const { return reduced(value, MPI_MAX, MPI_COMM_WORLD); }
+
+std::int64_t Job::min(std::int64_t value) const { return reduced(value, MPI_MIN, MPI_COMM_WORLD); }
+
+void Job::together(const std::function<void()>& step) const {
+  try {
+    step();
+  } catch (...) {
+    if (!all_ranks_failed()) abort_with(current_error());
+    throw;
+  }
+}
+
+int Job::end_with(const Error& error) const {
+  std::cout.flush();
+  if (!all_ranks_failed()) abort_with(error);
+  if (is_first()) std::fputs(line_of(error, false).c_str(), stderr);
+  return static_cast<int>(error.kind());
+}
+
+void Job::require_one_rank(const std::string& command) const {
+  if (num_ranks_ > 1) throw usage_error(command + " runs in one process, but was started on " + std::to_string(num_ranks_) + " MPI ranks");
+}
+
+bool Job::all_ranks_failed() const {
+  MPI_Request meeting = MPI_REQUEST_NULL;
+  MPI_Ibarrier(errors_, &meeting);
+  const auto deadline = std::chrono::steady_clock::now() + kMeetingTime;
+  int is_complete = 0;
+  while (true) {
+    MPI_Test(&meeting, &is_complete, MPI_STATUS_IGNORE);
+    if (is_complete != 0 || std::chrono::steady_clock::now() > deadline) return is_complete != 0;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+std::string Job::line_of(const Error& error, bool is_mine_alone) const {
+  const int rank = error.rank() >= 0 ? error.rank() : rank_;
+  const bool names_rank = is_mine_alone || (error.rank() >= 0 && num_ranks_ > 1) || error.rank() > 0;
+  std::string text = "hilbertring: ";
+  if (names_rank) text += "rank " + std::to_string(rank) + (rank == rank_ || num_ranks_ == 1 ? " on " + host_name() : "") + ": ";
+  return text + error.what() + "\n";
+}
+
+void Job::abort_with(const Error& error) const {
+  std::cout.flush();
+  std::fputs(line_of(error, num_ranks_ > 1).c_str(), stderr);
+  std::fflush(stderr);
+  MPI_Abort(MPI_COMM_WORLD, static_cast<int>(error.kind()));
+  std::_Exit(static_cast<int>(error.kind()));
+}
+
+Error current_error() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return failure("not enough memory");
+  } catch (const std::exception& exception) {
+    return failure(exception.what());
+  } catch (...) {
+    return failure("unknown exception");
+  }
+}
+
+}  // namespace hilbertring

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/buffer.h"
+#include "core/shape.h"
+#include "io/case_file.h"
+
+namespace hilbertring {
+
+/// A whole tensor of a file in memory, in the dataset's own type: for verification, which is the work of one process.
+class LoadedTensor {
+ public:
+  /// `shape` is the case's; throws input_error when the file has no such tensor or one of another shape.
+  LoadedTensor(CaseFile& file, TensorName name, const Shape& shape);
+
+  TensorName name() const { return name_; }
+  ElementType type() const { return type_; }
+  double at(std::int64_t batch, std::int64_t token, std::int64_t head, std::int64_t column) const;
+  /// One row as float64: row.size() is D (lse: 1). Reentrant.
+  void read_row(std::int64_t batch, std::int64_t token, std::int64_t head, std::span<double> row) const;
+
+ private:
+  TensorName name_;
+  ElementType type_;
+  Shape shape_;
+  Buffer elements_;
+};
+
+/// The dataset's line in the file's list; throws input_error when it is missing.
+const DatasetInfo& dataset_info(const CaseFile& file, TensorName name);
+/// Throws input_error unless the dataset has the shape that the case demands.
+void require_shape(const CaseFile& file, TensorName name, const Shape& shape);
+
+}  // namespace hilbertring

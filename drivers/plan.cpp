@@ -1,0 +1,120 @@
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "drivers/commands.h"
+#include "drivers/description.h"
+#include "drivers/machine.h"
+#include "drivers/pattern_options.h"
+#include "drivers/run_ranks.h"
+#include "drivers/text_table.h"
+#include "drivers/units.h"
+#include "drivers/work.h"
+
+namespace hilbertring {
+
+namespace {
+
+CommandSyntax syntax() {
+  return {"plan",
+          "Tells what a run would send, hold and compute on each rank, without running it or reading a file.",
+          {},
+          {shape_options(),
+           {"Plan options",
+            {{"ranks", "P", "ranks of the ring; else 1"},
+             {"type", "TYPE", "of q, k, v: float16, bfloat16, float32 or float64; else float32"},
+             {"gradient", "", "plan the backward pass too"},
+             {"threads", "T", "per rank; else 1"},
+             {"lines", "L", "at most so many steps in a table; else 12"},
+             {"check-memory", "BYTES", "exit with status 4 if a rank needs more, such as 16GiB"}}},
+           pattern_options()},
+          "hilbertring plan --tokens 1000000000 --heads 8 --head-dim 128 --ranks 4096 --preset longnet --causal sequence"};
+}
+
+struct LargestRank {
+  Rank rank;
+  MemoryPrediction memory;
+  std::int64_t peak_bytes = 0;  ///< with the slab that is read or written
+};
+
+LargestRank largest_rank(const Schedule& schedule, int num_threads) {
+  const ElementType type = schedule.problem().type;
+  std::vector<std::int64_t> peaks(static_cast<std::size_t>(schedule.num_ranks()));
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t i = 0; i < peaks.size(); ++i) {
+    const Rank rank(static_cast<std::int64_t>(i));
+    peaks[i] = peak_with_slab(predict_memory(schedule, rank, num_threads, type), schedule, rank, type);
+  }
+  const auto largest = std::max_element(peaks.begin(), peaks.end());
+  const Rank rank(largest - peaks.begin());
+  return {rank, predict_memory(schedule, rank, num_threads, type), *largest};
+}
+
+std::string memory_text(const LargestRank& largest, bool with_gradient) {
+  const MemoryPrediction& memory = largest.memory;
+  return "at most " + format_bytes(largest.peak_bytes) + " per rank (rank " + std::to_string(largest.rank.value) + "): shard " +
+         format_bytes(memory.shard_bytes + memory.redistribution_bytes) + ", reading or writing adds " +
+         format_bytes(largest.peak_bytes - memory.shard_bytes - memory.redistribution_bytes - memory.scratch_bytes) + " at most, forward " +
+         format_bytes(memory.forward_bytes) + (with_gradient ? ", backward " + format_bytes(memory.backward_bytes) : "") + ", kernels " +
+         format_bytes(memory.scratch_bytes);
+}
+
+std::string work_text(const Schedule& schedule) {
+  const std::optional<std::vector<double>> work = work_per_rank(schedule);
+  if (!work) return "not counted: sequence causality over so many tokens on a curve";
+  const double total = std::accumulate(work->begin(), work->end(), 0.0);
+  const double mean = total / static_cast<double>(work->size());
+  const double most = *std::max_element(work->begin(), work->end());
+  return format_number(total) + " allowed pairs; per rank " + format_number(mean) + " on average, " + format_number(most) +
+         " at most; balance (most / average) " + format_number(mean > 0 ? most / mean : 1.0);
+}
+
+Problem problem_from(const Job& job, const Arguments& arguments) {
+  Problem problem{.shape = shape_from(arguments),
+                  .type = parse_element_type(arguments.text("type").value_or("float32")),
+                  .specification = {},
+                  .with_gradient = arguments.has("gradient")};
+  problem.specification = with_pattern_options({}, arguments, problem.shape, job.out());
+  if (problem.specification.curve == Curve::kFile) throw usage_error("curve is 'file', but plan reads no case file; give another curve");
+  return problem;
+}
+
+int plan(Job& job, const Arguments& arguments) {
+  job.require_one_rank("plan");
+  const Problem problem = problem_from(job, arguments);
+  const std::int64_t num_ranks = arguments.integer_or("ranks", 1, 1);
+  const std::int64_t num_threads = arguments.integer_or("threads", 1, 1);
+  const std::int64_t num_lines = arguments.integer_or("lines", 12, 3);
+  problem.validate(num_ranks);
+  const Schedule schedule(problem, make_orders(problem.specification, problem.shape.tokens), num_ranks);
+  const LargestRank largest = largest_rank(schedule, static_cast<int>(num_threads));
+
+  TextTable table = name_value_table();
+  table.add_row({"shape", to_string(problem.shape) + " " + std::string(to_string(problem.type)) +
+                              (problem.with_gradient ? ", forward and backward" : ", forward")});
+  add_specification_rows(table, problem.specification, problem.shape);
+  table.add_row({"ranks", format_count(num_ranks) + ", at most " + format_count(schedule.placement().max_rows()) + " tokens each"});
+  add_traffic_rows(table, schedule);
+  table.add_row({"memory", memory_text(largest, problem.with_gradient)});
+  table.add_row({"work", work_text(schedule)});
+  job.out() << table.to_text();
+  if (num_ranks > 1) {
+    job.out() << "\n" << schedule.to_text(Pass::kForward, num_lines);
+    if (problem.with_gradient) job.out() << "\n" << schedule.to_text(Pass::kBackward, num_lines);
+  }
+  const auto limit = arguments.text("check-memory");
+  if (limit && largest.peak_bytes > parse_bytes("check-memory", *limit)) {
+    throw failure("not enough memory: rank " + std::to_string(largest.rank.value) + " needs " + format_bytes(largest.peak_bytes) +
+                  ", --check-memory allows " + format_bytes(parse_bytes("check-memory", *limit)));
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command plan_command() { return {syntax(), plan}; }
+
+}  // namespace hilbertring

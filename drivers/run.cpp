@@ -1,0 +1,226 @@
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "drivers/commands.h"
+#include "drivers/description.h"
+#include "drivers/machine.h"
+#include "drivers/pattern_options.h"
+#include "drivers/progress_bar.h"
+#include "drivers/run_ranks.h"
+#include "drivers/run_report.h"
+#include "drivers/units.h"
+#include "io/case_file.h"
+#include "io/run_record.h"
+#include "ring/loopback.h"
+#include "ring/mpi_transport.h"
+
+namespace hilbertring {
+
+namespace {
+
+CommandSyntax syntax() {
+  return {"run",
+          "Computes a case: o and lse, and the gradients if the case has /do; on MPI ranks, or on virtual ranks of one process.",
+          {"CASE.h5"},
+          {{"Run options",
+            {{"output", "RESULT.h5", "the result file", 'o'},
+             {"ranks", "P", "virtual ranks in this process (loopback); else 1"},
+             {"transport", "NAME", "auto, loopback or mpi; auto: mpi if started on several MPI ranks, else loopback"},
+             {"threads", "T", "per rank; else OMP_NUM_THREADS, or the node's processors shared among its ranks"},
+             {"output-type", "TYPE", "of o and the gradients; else the input's type (lse is float32)"},
+             {"no-gradient", "", "forward only, though the case has /do"},
+             {"allow-nonfinite", "", "compute even if inputs hold NaN or infinity"},
+             {"memory-limit", "BYTES", "per rank, such as 8GiB; else what the node has available, shared among its ranks"},
+             {"record", "FILE.json", "append a JSON record of the run, one line"},
+             {"force", "", "replace RESULT.h5 if it exists"}}},
+           pattern_options()},
+          "mpirun -np 4 hilbertring run case.h5 -o result.h5"};
+}
+
+enum class TransportKind { kLoopback, kMpi };
+
+TransportKind transport_kind(const Job& job, const Arguments& arguments) {
+  const std::string name = arguments.text("transport").value_or("auto");
+  if (name == "mpi") return TransportKind::kMpi;
+  if (name == "auto") return job.num_ranks() > 1 ? TransportKind::kMpi : TransportKind::kLoopback;
+  if (name != "loopback") throw usage_error("--transport is '" + name + "', but must be one of auto, loopback, mpi");
+  if (job.num_ranks() > 1) {
+    throw usage_error("--transport is 'loopback', but the program was started on " + std::to_string(job.num_ranks()) +
+                      " MPI ranks; loopback runs in one process");
+  }
+  return TransportKind::kLoopback;
+}
+
+std::int64_t number_of_ranks(const Job& job, const Arguments& arguments, TransportKind kind) {
+  if (kind == TransportKind::kLoopback) return arguments.integer_or("ranks", 1, 1);
+  const std::int64_t num_ranks = arguments.integer_or("ranks", job.num_ranks(), 1);
+  if (num_ranks != job.num_ranks()) {
+    throw usage_error("--ranks is " + std::to_string(num_ranks) + ", but the program was started on " + format_plural(job.num_ranks(), "MPI rank") +
+                      "; with transport mpi both must be equal");
+  }
+  return num_ranks;
+}
+
+int number_of_threads(const Arguments& arguments, std::int64_t ranks_on_node) {
+  constexpr std::int64_t kMaxThreads = 4096;
+  const std::int64_t share = default_num_threads(static_cast<int>(ranks_on_node));
+  const std::int64_t num_threads = arguments.integer_or("threads", share, 1);
+  if (num_threads > kMaxThreads)
+    throw usage_error("--threads is " + std::to_string(num_threads) + ", but must be at most " + std::to_string(kMaxThreads));
+  return static_cast<int>(num_threads);
+}
+
+void refuse_existing(const std::string& path, bool may_replace) {
+  std::error_code ignored;
+  if (!may_replace && std::filesystem::exists(path, ignored)) throw usage_error("'" + path + "' exists; give --force to replace it");
+}
+
+Problem problem_of(const CaseFile& file, const Job& job, const Arguments& arguments) {
+  Problem problem{
+      .shape = file.shape(), .type = file.type(), .specification = {}, .with_gradient = file.has(TensorName::kDo) && !arguments.has("no-gradient")};
+  problem.specification = with_pattern_options(file.specification(), arguments, file.shape(), job.out());
+  return problem;
+}
+
+void require_inputs(const CaseFile& file) {
+  for (const TensorName name : {TensorName::kQ, TensorName::kK, TensorName::kV}) {
+    if (!file.has(name)) throw input_error(file.path() + ": '/" + std::string(to_string(name)) + "' is missing; a case has q, k and v");
+  }
+}
+
+/// Everything that is settled before the first tensor is read.
+struct RunPlan {
+  RunSetting setting;
+  TransportKind transport = TransportKind::kLoopback;
+  RankTask task;
+  std::int64_t memory_limit_bytes = 0;  ///< of a rank
+  std::int64_t predicted_bytes = 0;     ///< of the largest rank that this process knows of
+};
+
+std::int64_t predicted_peak(const Job& job, const RunPlan& plan) {
+  const Schedule& schedule = *plan.task.schedule;
+  const auto of_rank = [&](Rank rank) {
+    return peak_with_slab(predict_memory(schedule, rank, plan.setting.num_threads, plan.task.output_type), schedule, rank, plan.task.output_type);
+  };
+  if (plan.transport == TransportKind::kMpi) return job.max(of_rank(Rank(job.rank())));
+  std::int64_t peak = 0;
+  for (Rank rank(0); rank < Rank(schedule.num_ranks()); ++rank) peak = std::max(peak, of_rank(rank));
+  return peak;
+}
+
+void require_memory(const RunPlan& plan, bool is_limit_given) {
+  if (plan.predicted_bytes <= plan.memory_limit_bytes) return;
+  const std::string rule = is_limit_given ? "--memory-limit allows " : "the node has for each ";
+  throw failure("not enough memory: a rank needs " + format_bytes(plan.predicted_bytes) + ", " + rule + format_bytes(plan.memory_limit_bytes) +
+                " (more ranks on more nodes need less each)");
+}
+
+RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
+  RunPlan plan;
+  plan.transport = transport_kind(job, arguments);
+  const std::int64_t num_ranks = number_of_ranks(job, arguments, plan.transport);
+  const std::int64_t ranks_on_node = plan.transport == TransportKind::kMpi ? job.ranks_on_node() : num_ranks;
+  Problem problem = problem_of(file, job, arguments);
+  problem.validate(num_ranks);
+  // The result names its chunk, so that its bits can be had again from a program that chooses another.
+  problem.specification.chunk = problem.specification.chunk_for(problem.shape);
+
+  plan.setting = {.case_path = file.path(),
+                  .result_path = arguments.required_text("output"),
+                  .transport = plan.transport == TransportKind::kMpi ? "mpi" : "loopback",
+                  .num_ranks = num_ranks,
+                  .num_threads = number_of_threads(arguments, ranks_on_node)};
+  plan.task.output_type = arguments.has("output-type") ? parse_element_type(arguments.required_text("output-type")) : problem.type;
+  plan.task.schedule = std::make_shared<const Schedule>(problem, orders_of_case(file, problem.specification), num_ranks);
+  plan.task.allows_nonfinite = arguments.has("allow-nonfinite");
+  plan.task.options.num_threads = plan.setting.num_threads;
+  plan.task.options.output_type = plan.task.output_type;
+  plan.task.input = &file;
+
+  const auto limit = arguments.text("memory-limit");
+  plan.memory_limit_bytes = limit ? parse_bytes("memory-limit", *limit) : job.min(available_memory_bytes() / ranks_on_node);
+  plan.predicted_bytes = predicted_peak(job, plan);
+  return plan;
+}
+
+void print_plan(std::ostream& out, const RunPlan& plan) {
+  const Schedule& schedule = *plan.task.schedule;
+  const Problem& problem = schedule.problem();
+  TextTable table = name_value_table();
+  table.add_row({"case", plan.setting.case_path + ": " + to_string(problem.shape) + " " + std::string(to_string(problem.type)) +
+                             (problem.with_gradient ? ", forward and backward" : ", forward")});
+  add_specification_rows(table, problem.specification, problem.shape);
+  table.add_row({"ranks", format_count(plan.setting.num_ranks) + " (" + plan.setting.transport + "), " +
+                              format_plural(plan.setting.num_threads, "thread") + " each, at most " + format_count(schedule.placement().max_rows()) +
+                              " tokens each"});
+  add_traffic_rows(table, schedule);
+  table.add_row({"memory", "at most " + format_bytes(plan.predicted_bytes) + " per rank"});
+  out << table.to_text() << std::flush;
+}
+
+FileLayout result_layout(const RunPlan& plan) {
+  const Problem& problem = plan.task.schedule->problem();
+  FileLayout layout{.shape = problem.shape, .specification = problem.specification, .datasets = {}};
+  layout.datasets = {{TensorName::kO, plan.task.output_type}, {TensorName::kLse, ElementType::kFloat32}};
+  if (problem.with_gradient) {
+    for (const TensorName name : {TensorName::kDq, TensorName::kDk, TensorName::kDv}) layout.datasets.emplace_back(name, plan.task.output_type);
+  }
+  return layout;
+}
+
+/// The progress of rank 0 stands for all: they go through the ring in step.
+void show_progress(RankTask& task, ProgressBar& progress) {
+  task.options.progress = [&progress](Pass pass, std::int64_t done, std::int64_t total) {
+    progress.relabel(pass == Pass::kForward ? "forward " : "backward");
+    progress.update(done, total);
+  };
+}
+
+RunTotals compute_on_loopback(const RunPlan& plan, ProgressBar& progress) {
+  RunTotals totals;
+  run_loopback(plan.setting.num_ranks, [&](Transport& transport) {
+    RankTask task = plan.task;
+    if (transport.rank() == Rank(0)) show_progress(task, progress);
+    RunTotals of_rank = run_rank(transport, task);
+    if (transport.rank() == Rank(0)) totals = std::move(of_rank);
+  });
+  return totals;
+}
+
+int run(Job& job, const Arguments& arguments) {
+  refuse_existing(arguments.required_text("output"), arguments.has("force"));
+  const auto file = CaseFile::open(arguments.operand(0), job.communicator());
+  require_inputs(*file);
+  RunPlan plan = make_plan(job, arguments, *file);
+  print_plan(job.out(), plan);
+  require_memory(plan, arguments.has("memory-limit"));
+
+  const auto transport = plan.transport == TransportKind::kMpi ? make_mpi_transport(job.communicator()) : nullptr;
+  const auto result = FileWriter::create(plan.setting.result_path, result_layout(plan), arguments.has("force"), job.communicator());
+  plan.task.output = result.get();
+  ProgressBar progress("forward ", job.is_first());
+  if (transport) show_progress(plan.task, progress);
+
+  const Problem& problem = plan.task.schedule->problem();
+  RunTotals totals;
+  job.together([&] {
+    totals = transport ? run_rank(*transport, plan.task) : compute_on_loopback(plan, progress);
+    for (const auto& [name, value] : result_attributes(problem, plan.setting, totals)) result->set_attribute(name, value);
+    result->commit();
+  });
+  progress.relabel("");
+  job.out() << report_text(problem, plan.setting, totals) << "wrote " << plan.setting.result_path << "\n";
+  const auto record = arguments.text("record");
+  if (record && job.is_first()) append_record(*record, record_json(problem, plan.setting, totals));
+  return 0;
+}
+
+}  // namespace
+
+Command run_command() { return {syntax(), run}; }
+
+}  // namespace hilbertring

@@ -1,0 +1,145 @@
+#include "drivers/run_ranks.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "core/buffer.h"
+#include "core/error.h"
+#include "drivers/machine.h"
+#include "drivers/slab.h"
+#include "io/finite.h"
+#include "ring/agreement.h"
+#include "ring/redistribution.h"
+
+namespace hilbertring {
+
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// One rank of a run, with its part of the files.
+class RankRun {
+ public:
+  RankRun(Transport& transport, const RankTask& task)
+      : transport_(transport),
+        task_(task),
+        problem_(task.schedule->problem()),
+        tokens_(sequence_slab(problem_.shape.tokens, transport.num_ranks(), transport.rank())),
+        attention_(transport, task.schedule, task.options) {}
+
+  RunTotals execute() {
+    load_inputs();
+    const PassReport forward = attention_.forward();
+    require_predicted_bytes("forward", forward);
+    store(ShardTensor::kO, TensorName::kO, task_.output_type);
+    store(ShardTensor::kLse, TensorName::kLse, ElementType::kFloat32);
+    totals_.forward = over_all_ranks(forward);
+    if (problem_.with_gradient) {
+      const PassReport backward = attention_.backward();
+      require_predicted_bytes("backward", backward);
+      store(ShardTensor::kDq, TensorName::kDq, task_.output_type);
+      store(ShardTensor::kDk, TensorName::kDk, task_.output_type);
+      store(ShardTensor::kDv, TensorName::kDv, task_.output_type);
+      totals_.backward = over_all_ranks(backward);
+      totals_.backward.allowed_pairs = totals_.forward.allowed_pairs;  // the same pairs are folded again
+    }
+    return finished_totals();
+  }
+
+ private:
+  void load_inputs() {
+    const Stopwatch stopwatch;
+    load(ShardTensor::kQ, TensorName::kQ);
+    load(ShardTensor::kK, TensorName::kK);
+    load(ShardTensor::kV, TensorName::kV);
+    if (problem_.with_gradient) load(ShardTensor::kDo, TensorName::kDo);
+    totals_.read_seconds = stopwatch.seconds();
+  }
+
+  /// The slab goes back as soon as the tensor is in the shard: no rank holds more than one.
+  void load(ShardTensor tensor, TensorName name) {
+    const Buffer slab = make_slab(name, problem_.type);
+    task_.input->read(name, tokens_, slab.bytes());
+    agree(transport_, [&] {
+      if (!task_.allows_nonfinite) check_finite(*task_.input, name, tokens_, slab.bytes());
+    });
+    attention_.load(tensor, slab.bytes());
+  }
+
+  void store(ShardTensor tensor, TensorName name, ElementType type) {
+    const Stopwatch stopwatch;
+    const Buffer slab = make_slab(name, type);
+    attention_.store(tensor, type, slab.bytes());
+    task_.output->write(name, tokens_, slab.bytes());
+    totals_.write_seconds += stopwatch.seconds();
+  }
+
+  Buffer make_slab(TensorName name, ElementType type) const {
+    Buffer slab;
+    agree(transport_, [&] { slab = Buffer(slab_bytes(name, problem_.shape, type, tokens_.size()), nullptr); });
+    return slab;
+  }
+
+  /// The schedule is the law: bytes that differ from it mean that rows went astray, whatever the result looks like.
+  void require_predicted_bytes(const std::string& pass, const PassReport& report) const {
+    agree(transport_, [&] {
+      if (report.sent_bytes == report.predicted_bytes) return;
+      throw failure("the " + pass + " pass sent " + std::to_string(report.sent_bytes) + " bytes, but the schedule predicted " +
+                    std::to_string(report.predicted_bytes));
+    });
+  }
+
+  PassTotals over_all_ranks(const PassReport& report) const {
+    std::array<double, 2> times = {report.seconds, report.waiting_seconds};
+    std::array<std::int64_t, 3> counts = {report.allowed_pairs, report.sent_bytes, report.predicted_bytes};
+    transport_.all_reduce(std::span<double>(times), Reduction::kMax);
+    transport_.all_reduce(std::span<std::int64_t>(counts), Reduction::kSum);
+    return {times[0], times[1], counts[0], counts[1], counts[2]};
+  }
+
+  RunTotals finished_totals() {
+    std::array<double, 2> times = {totals_.read_seconds, totals_.write_seconds};
+    std::array<std::int64_t, 3> bytes = {attention_.memory().peak_bytes(), attention_.predicted_memory().peak_bytes(), peak_resident_bytes()};
+    transport_.all_reduce(std::span<double>(times), Reduction::kMax);
+    transport_.all_reduce(std::span<std::int64_t>(bytes), Reduction::kMax);
+    totals_.read_seconds = times[0];
+    totals_.write_seconds = times[1];
+    totals_.peak_bytes = bytes[0];
+    totals_.predicted_peak_bytes = bytes[1];
+    totals_.resident_bytes = bytes[2];
+    totals_.device = transport_.all_gather(attention_.device()).front();
+    return totals_;
+  }
+
+  Transport& transport_;
+  const RankTask& task_;
+  const Problem& problem_;
+  Range<SequenceIndex> tokens_;
+  RingAttention attention_;
+  RunTotals totals_;
+};
+
+}  // namespace
+
+std::int64_t peak_with_slab(const MemoryPrediction& prediction, const Schedule& schedule, Rank rank, ElementType output_type) {
+  const Shape& shape = schedule.problem().shape;
+  const std::int64_t num_tokens = sequence_slab(shape.tokens, schedule.num_ranks(), rank).size();
+  const std::int64_t slab =
+      std::max(slab_bytes(TensorName::kQ, shape, schedule.problem().type, num_tokens), slab_bytes(TensorName::kO, shape, output_type, num_tokens));
+  const std::int64_t held = prediction.shard_bytes + prediction.redistribution_bytes + prediction.load_bytes + slab;
+  return std::max(prediction.total_bytes(), held + prediction.scratch_bytes);
+}
+
+RunTotals run_rank(Transport& transport, const RankTask& task) { return RankRun(transport, task).execute(); }
+
+}  // namespace hilbertring

@@ -1,0 +1,28 @@
+#include "drivers/slab.h"
+
+namespace hilbertring {
+
+std::int64_t heads_of(TensorName name, const Shape& shape) {
+  switch (name) {
+    case TensorName::kK:
+    case TensorName::kV:
+    case TensorName::kDk:
+    case TensorName::kDv: return shape.kv_heads;
+    default: return shape.heads;
+  }
+}
+
+std::int64_t columns_of(TensorName name, const Shape& shape) { return name == TensorName::kLse ? 1 : shape.head_dim; }
+
+std::int64_t slab_bytes(TensorName name, const Shape& shape, ElementType type, std::int64_t num_tokens) {
+  return shape.batch * num_tokens * heads_of(name, shape) * columns_of(name, shape) * size_bytes(type);
+}
+
+std::int64_t element_index(TensorName name, const Shape& shape, std::int64_t num_tokens, std::int64_t batch, std::int64_t token, std::int64_t head,
+                           std::int64_t column) {
+  const std::int64_t heads = heads_of(name, shape);
+  if (name == TensorName::kLse) return (batch * heads + head) * num_tokens + token;
+  return ((batch * num_tokens + token) * heads + head) * columns_of(name, shape) + column;
+}
+
+}  // namespace hilbertring

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+
+#include "core/index.h"
+#include "core/shape.h"
+#include "io/case_file.h"
+
+namespace hilbertring {
+
+/// Heads of a tensor: H, or G for k, v, dk and dv.
+std::int64_t heads_of(TensorName name, const Shape& shape);
+/// Columns of a tensor: D, or 1 for lse.
+std::int64_t columns_of(TensorName name, const Shape& shape);
+/// Bytes of `num_tokens` tokens of a tensor, all batch elements and heads.
+std::int64_t slab_bytes(TensorName name, const Shape& shape, ElementType type, std::int64_t num_tokens);
+/// Index of an element in a slab that begins at token 0: [B, n, heads, D], or [B, H, n] for lse.
+std::int64_t element_index(TensorName name, const Shape& shape, std::int64_t num_tokens, std::int64_t batch, std::int64_t token, std::int64_t head,
+                           std::int64_t column);
+
+}  // namespace hilbertring

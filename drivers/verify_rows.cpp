@@ -1,0 +1,309 @@
+#include "drivers/verify_rows.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "drivers/description.h"
+#include "drivers/machine.h"
+#include "drivers/slab.h"
+#include "drivers/units.h"
+
+namespace hilbertring {
+
+namespace {
+
+/// Rows between two looks at the progress; their errors are merged in order, so that the figures printed do not depend on threads.
+constexpr std::int64_t kRowsAtATime = 2048;
+
+struct RowPlace {
+  std::int64_t batch = 0;
+  std::int64_t head = 0;
+  std::int64_t token = 0;
+};
+
+/// Both directions of an order as tables: the reference asks for every pair.
+struct OrderTable {
+  std::vector<std::int64_t> index_of;     ///< [N] by position
+  std::vector<std::int64_t> position_of;  ///< [N] by sequence index
+
+  explicit OrderTable(const Order& order)
+      : index_of(static_cast<std::size_t>(order.num_tokens())), position_of(static_cast<std::size_t>(order.num_tokens())) {
+    order.fill({Position(0), Position(order.num_tokens())}, index_of);
+    for (std::size_t p = 0; p < index_of.size(); ++p) position_of[static_cast<std::size_t>(index_of[p])] = static_cast<std::int64_t>(p);
+  }
+  SequenceIndex index(Position p) const { return SequenceIndex(index_of[static_cast<std::size_t>(p.value)]); }
+  Position position(SequenceIndex t) const { return Position(position_of[static_cast<std::size_t>(t.value)]); }
+};
+
+/// A result's tensor and what it is compared with.
+struct Subject {
+  LoadedTensor actual;
+  std::optional<LoadedTensor> expected;
+
+  /// Relative roundings of storing, of both sides.
+  double storage_roundoff() const { return unit_roundoff(actual.type()) + (expected ? unit_roundoff(expected->type()) : 0.0); }
+};
+
+/// Half the distance between the smallest numbers of a type: what storing may lose of a number too small to be stored in full.
+double smallest_rounding(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat16: return 0x1p-25;
+    case ElementType::kBfloat16: return 0x1p-134;
+    case ElementType::kFloat32: return 0x1p-150;
+    case ElementType::kFloat64: break;
+  }
+  return std::numeric_limits<double>::denorm_min();
+}
+
+std::vector<TensorName> compared_tensors(bool has_gradient) {
+  std::vector<TensorName> names = {TensorName::kO, TensorName::kLse};
+  if (has_gradient) names.insert(names.end(), {TensorName::kDq, TensorName::kDk, TensorName::kDv});
+  return names;
+}
+
+void require_memory_to_load(const std::vector<const CaseFile*>& files) {
+  std::int64_t num_bytes = 0;
+  for (const CaseFile* file : files) {
+    for (const DatasetInfo& info : file->datasets()) {
+      std::int64_t size = size_bytes(info.type);
+      for (const std::int64_t extent : info.shape) size *= extent;
+      num_bytes += size;
+    }
+  }
+  const std::int64_t available = available_memory_bytes();
+  if (num_bytes <= available) return;
+  throw failure("not enough memory: verification holds all tensors, " + format_bytes(num_bytes) + ", and " + format_bytes(available) +
+                " are available");
+}
+
+/// All rows of a side, or some drawn at random (with replacement).
+std::vector<RowPlace> rows_to_compare(const Shape& shape, std::int64_t heads, const RowSample& sample, std::uint64_t stream) {
+  const std::int64_t total = shape.batch * heads * shape.tokens;
+  const bool takes_all = !sample.num_rows || *sample.num_rows >= total;
+  std::vector<RowPlace> rows(static_cast<std::size_t>(takes_all ? total : *sample.num_rows));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto index =
+        takes_all ? static_cast<std::int64_t>(i) : static_cast<std::int64_t>(random_bits(sample.seed, stream, i) % static_cast<std::uint64_t>(total));
+    rows[i] = {index / (heads * shape.tokens), index / shape.tokens % heads, index % shape.tokens};
+  }
+  return rows;
+}
+
+}  // namespace
+
+struct RowVerifier::Data {
+  Shape shape;
+  Pattern pattern;
+  OrderTable query_order, key_order;
+  LoadedTensor q, k, v;
+  std::optional<LoadedTensor> d_o;
+  std::vector<Subject> subjects;  ///< o, lse, and with gradients dq, dk, dv
+  ReferenceInputs inputs;
+  double roundoff = 0x1p-24;  ///< of the arithmetic
+
+  Data(CaseFile& case_file, CaseFile& result, CaseFile* expected, const Orders& orders, bool has_gradient)
+      : shape(case_file.shape()),
+        pattern(result.specification(), shape),
+        query_order(*orders.queries),
+        key_order(*orders.keys),
+        q(case_file, TensorName::kQ, shape),
+        k(case_file, TensorName::kK, shape),
+        v(case_file, TensorName::kV, shape) {
+    if (has_gradient) d_o.emplace(case_file, TensorName::kDo, shape);
+    for (const TensorName name : compared_tensors(has_gradient)) {
+      subjects.push_back({LoadedTensor(result, name, shape), std::nullopt});
+      if (expected != nullptr) subjects.back().expected.emplace(*expected, name, shape);
+    }
+    if (case_file.type() == ElementType::kFloat64) roundoff = 0x1p-53;
+    inputs.pattern = &pattern;
+    inputs.scale = result.specification().scale_for(shape);
+    inputs.order = {[this](Position p) { return query_order.index(p); }, [this](Position p) { return key_order.index(p); },
+                    [this](SequenceIndex t) { return query_order.position(t); }, [this](SequenceIndex t) { return key_order.position(t); }};
+    inputs.q = reader(q);
+    inputs.k = reader(k);
+    inputs.v = reader(v);
+    if (d_o) inputs.d_o = reader(*d_o);
+  }
+  Data(const Data&) = delete;
+  Data& operator=(const Data&) = delete;
+
+  static RowReader reader(const LoadedTensor& tensor) {
+    return [&tensor](std::int64_t batch, std::int64_t head, SequenceIndex token, std::span<double> row) {
+      tensor.read_row(batch, token.value, head, row);
+    };
+  }
+  const Subject& subject(TensorName name) const {
+    return *std::find_if(subjects.begin(), subjects.end(), [&](const Subject& candidate) { return candidate.actual.name() == name; });
+  }
+  std::size_t query_index(const RowPlace& row) const {
+    return static_cast<std::size_t>((row.batch * shape.heads + row.head) * shape.tokens + row.token);
+  }
+};
+
+namespace {
+
+/// lse and delta of every query [B, H, N], from one source.
+struct QueryScalars {
+  std::vector<double> lse, delta;
+};
+
+}  // namespace
+
+/// One comparison: rows of queries give o, lse and dq, rows of keys dk and dv.
+class RowComparison {
+ public:
+  using Data = RowVerifier::Data;
+
+  RowComparison(const Data& data, const RowSample& sample, const RowVerifier::Progress& progress)
+      : data_(data),
+        progress_(progress),
+        query_rows_(rows_to_compare(data.shape, data.shape.heads, sample, 0)),
+        has_all_queries_(query_rows_.size() == static_cast<std::size_t>(data.shape.batch * data.shape.heads * data.shape.tokens)) {
+    if (!data_.d_o) return;
+    key_rows_ = rows_to_compare(data.shape, data.shape.kv_heads, sample, 1);
+    const std::size_t num_queries = static_cast<std::size_t>(data.shape.batch * data.shape.heads * data.shape.tokens);
+    scalars_.lse.resize(num_queries);
+    scalars_.delta.resize(num_queries);
+    if (!has_all_queries_) take_scalars_from_result();
+  }
+
+  std::vector<TensorErrors> execute() {
+    std::vector<TensorErrors> all;
+    for (const Subject& subject : data_.subjects) all.push_back({subject.actual.name(), {}});
+    for_each_row(query_rows_, all, [&](const RowPlace& row, std::vector<Errors>& errors) { compare_query_row(row, errors); });
+    for_each_row(key_rows_, all, [&](const RowPlace& row, std::vector<Errors>& errors) { compare_key_row(row, errors); });
+    return all;
+  }
+
+ private:
+  template <class Compare>
+  void for_each_row(const std::vector<RowPlace>& rows, std::vector<TensorErrors>& all, const Compare& compare) {
+    const auto num_rows = static_cast<std::int64_t>(rows.size());
+    for (std::int64_t begin = 0; begin < num_rows; begin += kRowsAtATime) {
+      const std::int64_t count = std::min(kRowsAtATime, num_rows - begin);
+      std::vector<std::vector<Errors>> errors(static_cast<std::size_t>(count), std::vector<Errors>(all.size()));
+#pragma omp parallel for schedule(dynamic, 8)
+      for (std::int64_t i = 0; i < count; ++i) compare(rows[static_cast<std::size_t>(begin + i)], errors[static_cast<std::size_t>(i)]);
+      for (const auto& of_row : errors) {
+        for (std::size_t tensor = 0; tensor < all.size(); ++tensor) all[tensor].errors.merge(of_row[tensor]);
+      }
+      num_done_ += count;
+      if (progress_) progress_(num_done_, static_cast<std::int64_t>(query_rows_.size() + key_rows_.size()));
+    }
+  }
+
+  void compare_query_row(const RowPlace& row, std::vector<Errors>& errors) {
+    const ReferenceQueryRow reference = reference_query_row(data_.inputs, row.batch, row.head, SequenceIndex(row.token));
+    const double rounding = kRoundings * data_.roundoff * (1 + reference.max_abs_score);
+    compare_row(0, row, reference.o, reference.o_abs, rounding, errors);
+    compare_lse(row, reference, errors);
+    if (!data_.d_o) return;
+    compare_row(2, row, reference.dq, reference.dq_abs, rounding, errors);
+    if (!has_all_queries_) return;
+    scalars_.lse[data_.query_index(row)] = reference.lse;
+    scalars_.delta[data_.query_index(row)] = reference.delta;
+  }
+
+  void compare_lse(const RowPlace& row, const ReferenceQueryRow& reference, std::vector<Errors>& errors) const {
+    const Subject& subject = data_.subjects[1];
+    const double size = 1 + reference.max_abs_score + std::abs(reference.lse);
+    const double expected = subject.expected ? subject.expected->at(row.batch, row.token, row.head, 0) : reference.lse;
+    const double bound = std::isfinite(reference.lse) ? kRoundings * std::max(data_.roundoff, unit_roundoff(subject.actual.type())) * size : 0.0;
+    errors[1].add({row.batch, row.token, row.head, 0}, subject.actual.at(row.batch, row.token, row.head, 0), expected, bound);
+  }
+
+  void compare_key_row(const RowPlace& row, std::vector<Errors>& errors) const {
+    const auto lse = [this](std::int64_t batch, std::int64_t head, SequenceIndex token) {
+      return scalars_.lse[data_.query_index({batch, head, token.value})];
+    };
+    const auto delta = [this](std::int64_t batch, std::int64_t head, SequenceIndex token) {
+      return scalars_.delta[data_.query_index({batch, head, token.value})];
+    };
+    const ReferenceKeyRow reference = reference_key_row(data_.inputs, row.batch, row.head, SequenceIndex(row.token), lse, delta);
+    double rounding =
+        kRoundings * data_.roundoff * (1 + reference.max_abs_score + largest_lse_) + unit_roundoff(data_.subjects[1].actual.type()) * largest_lse_;
+    compare_row(4, row, reference.dv, reference.dv_abs, rounding, errors);
+    if (has_all_queries_) return compare_row(3, row, reference.dk, reference.dk_abs, rounding, errors);
+    // delta = dO . o with the o that was stored: off by as much as u(T_out) sum |dO_d o_d|. The reference sums that up if told it is delta.
+    const ReferenceKeyRow sizes = reference_key_row(data_.inputs, row.batch, row.head, SequenceIndex(row.token), lse, abs_delta());
+    rounding += unit_roundoff(data_.subjects[0].actual.type());
+    compare_row(3, row, reference.dk, sizes.dk_abs, rounding, errors);
+  }
+
+  void compare_row(std::size_t tensor, const RowPlace& row, const std::vector<double>& reference, const std::vector<double>& sum_abs, double rounding,
+                   std::vector<Errors>& errors) const {
+    const Subject& subject = data_.subjects[tensor];
+    std::vector<double> actual(reference.size()), expected = reference, bounds(reference.size());
+    subject.actual.read_row(row.batch, row.token, row.head, actual);
+    if (subject.expected) subject.expected->read_row(row.batch, row.token, row.head, expected);
+    for (std::size_t d = 0; d < bounds.size(); ++d) {
+      bounds[d] = subject.storage_roundoff() * std::abs(expected[d]) + rounding * sum_abs[d];
+      // What a row without keys leaves is exactly 0; only sums of terms may be too small to store.
+      if (sum_abs[d] > 0) bounds[d] += smallest_rounding(subject.actual.type());
+    }
+    errors[tensor].add_row({row.batch, row.token, row.head, 0}, actual, expected, bounds);
+  }
+
+  void take_scalars_from_result() {
+    const LoadedTensor& o = data_.subjects[0].actual;
+    const auto dim = static_cast<std::size_t>(data_.shape.head_dim);
+    const auto rows = rows_to_compare(data_.shape, data_.shape.heads, {}, 0);
+    double largest_lse = 0;
+#pragma omp parallel for reduction(max : largest_lse)
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto& [batch, head, token] = rows[i];
+      std::vector<double> o_row(dim), d_o_row(dim);
+      o.read_row(batch, token, head, o_row);
+      data_.d_o->read_row(batch, token, head, d_o_row);
+      scalars_.lse[i] = data_.subjects[1].actual.at(batch, token, head, 0);
+      for (std::size_t d = 0; d < dim; ++d) scalars_.delta[i] += d_o_row[d] * o_row[d];
+      if (std::isfinite(scalars_.lse[i])) largest_lse = std::max(largest_lse, std::abs(scalars_.lse[i]));
+    }
+    largest_lse_ = largest_lse;
+  }
+
+  QueryScalar abs_delta() const {
+    return [this](std::int64_t batch, std::int64_t head, SequenceIndex token) {
+      double sum = 0;
+      for (std::int64_t d = 0; d < data_.shape.head_dim; ++d) {
+        sum += std::abs(data_.d_o->at(batch, token.value, head, d) * data_.subjects[0].actual.at(batch, token.value, head, d));
+      }
+      return sum;
+    };
+  }
+
+  const Data& data_;
+  const RowVerifier::Progress& progress_;
+  std::vector<RowPlace> query_rows_, key_rows_;
+  bool has_all_queries_;
+  double largest_lse_ = 0;  ///< counts only where lse is the result's
+  QueryScalars scalars_;
+  std::int64_t num_done_ = 0;
+};
+
+RowVerifier::RowVerifier(CaseFile& case_file, CaseFile& result, CaseFile* expected) {
+  std::vector<const CaseFile*> files = {&case_file, &result};
+  if (expected != nullptr) files.push_back(expected);
+  require_memory_to_load(files);
+  result.specification().validate(case_file.shape());
+  const Orders orders = orders_of_case(case_file, result.specification());
+  const bool has_gradient = case_file.has(TensorName::kDo) && result.has(TensorName::kDq);
+  data_ = std::make_unique<const Data>(case_file, result, expected, orders, has_gradient);
+}
+
+RowVerifier::~RowVerifier() = default;
+
+bool RowVerifier::has_gradient() const { return data_->d_o.has_value(); }
+
+std::vector<TensorErrors> RowVerifier::compare(const RowSample& sample, const Progress& progress) const {
+  return RowComparison(*data_, sample, progress).execute();
+}
+
+}  // namespace hilbertring

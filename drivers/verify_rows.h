@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/pattern.h"
+#include "core/reference.h"
+#include "drivers/errors.h"
+#include "drivers/loaded_tensor.h"
+#include "hilbert/order.h"
+#include "io/case_file.h"
+
+namespace hilbertring {
+
+/// How many roundings of the arithmetic, at the size of the terms, a result may be off: see `error_bound`.
+inline constexpr double kRoundings = 24;
+
+struct RowSample {
+  std::optional<std::int64_t> num_rows;  ///< per tensor; empty: all
+  std::uint64_t seed = 0;
+};
+
+struct TensorErrors {
+  TensorName name;
+  Errors errors;
+};
+
+/// Compares a result with the float64 reference of its case, row by row.
+///
+/// The bound of an element is  u(T_out) |expected| + c u (1 + S) A  (+ the rounding of numbers too small for T_out), where T_out is the dataset's
+/// type, c = kRoundings, u = 2^-24 (float64 input: 2^-53), S the largest |scale| sum |q_d k_d| of the row's scores, and A the sum of the absolute
+/// values of the element's terms. For lse: c u (1 + S + |lse|). A row without allowed keys must be 0, its lse -infinity.
+///
+/// dk and dv need lse and delta of every query: if all rows are compared, the reference's own; if rows are sampled, those of the result (lse as
+/// stored, delta = dO . o), whose roundings add u(T_out) A to the bound of dk, and L, the largest |lse|, to its S and to that of dv.
+class RowVerifier {
+ public:
+  struct Data;
+  using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
+
+  /// `expected` may be null: then the reference's values are expected; otherwise the file's, with u(type) of the file's dataset added to u(T_out).
+  /// The pattern is the result's. Loads all tensors. Throws input_error when something is missing or has the wrong shape, failure without memory.
+  RowVerifier(CaseFile& case_file, CaseFile& result, CaseFile* expected);
+  ~RowVerifier();
+
+  /// Whether the result has gradients to compare.
+  bool has_gradient() const;
+  std::vector<TensorErrors> compare(const RowSample& sample, const Progress& progress) const;
+
+ private:
+  std::unique_ptr<const Data> data_;
+};
+
+}  // namespace hilbertring
