@@ -14,8 +14,8 @@ namespace hilbertring {
 std::optional<std::string> read_text_attribute(hid_t object, const std::string& name, const std::string& what);
 
 /// All attributes of `object` as text, in order of creation where the file keeps it: strings as they are, integers and floats printed (lists as
-/// "[a, b]"), anything else as "(TYPE)".
-std::vector<std::pair<std::string, std::string>> read_attributes(hid_t object);
+/// "[a, b]"), anything else as "(TYPE)". `what` is for messages.
+std::vector<std::pair<std::string, std::string>> read_attributes(hid_t object, const std::string& what);
 
 /// Stores variable-length UTF-8 text, as h5py does; replaces an attribute of that name. Collective in a parallel file.
 void write_text_attribute(hid_t object, const std::string& name, const std::string& value);

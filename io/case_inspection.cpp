@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <optional>
@@ -128,6 +129,13 @@ DatasetHandle find_order(hid_t file, const Shape& shape, const std::string& path
   return order;
 }
 
+/// JSON may come with line breaks, and the message about it quote them.
+std::string on_one_line(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < ' '; }, ' ');
+  return text;
+}
+
 Specification read_specification(hid_t file, const Shape& shape, const std::string& path) {
   const auto text = read_text_attribute(file, "spec", path);
   if (!text) throw input_error(path + ": attribute 'spec' is missing; it must hold the specification as JSON");
@@ -136,7 +144,7 @@ Specification read_specification(hid_t file, const Shape& shape, const std::stri
     specification = specification_from_json(*text);
     specification.validate(shape);
   });
-  if (invalid) throw input_error(path + ": attribute 'spec': " + invalid->what());
+  if (invalid) throw input_error(path + ": attribute 'spec': " + on_one_line(invalid->what()));
   return specification;
 }
 
@@ -169,7 +177,7 @@ CaseContents inspect_case(hid_t file, const std::string& path) {
   contents.type = find(contents, is_case ? TensorName::kQ : TensorName::kO)->type;
   contents.order = find_order(file, contents.shape, path);
   contents.specification = read_specification(file, contents.shape, path);
-  contents.attributes = read_attributes(file);
+  contents.attributes = read_attributes(file, path);
   return contents;
 }
 

@@ -224,6 +224,12 @@ TEST(CaseFileRefuses, UnknownKeyOfSpecification) {
   expect_refusal(raw, {"attribute 'spec'", "casual", "causal"});
 }
 
+TEST(CaseFileRefuses, SpecificationThatIsNotJson) {
+  RawCase raw;
+  raw.spec = "{\n  \"segment_lengths\": [12],\n}";
+  expect_refusal(raw, {"attribute 'spec'", "JSON"});
+}
+
 TEST(CaseFileRefuses, SpecificationThatDoesNotFitTheShape) {
   RawCase raw;
   raw.spec = R"({"segment_lengths": [4], "dilation_rates": [8]})";
