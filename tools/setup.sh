@@ -62,5 +62,5 @@ build_preset() {
   local preset=$1
   shift
   say "building preset $preset"
-  (cd "$root" && cmake --preset "$preset" -Wno-dev --log-level=WARNING && cmake --build --preset "$preset" ${1:+--target "$@"})
+  (cd "$root" && cmake --preset "$preset" >/dev/null && cmake --build --preset "$preset" ${1:+--target "$@"})
 }
