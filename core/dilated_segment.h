@@ -25,6 +25,7 @@ class DilatedSegment final : public Branch {
   void append_needed_queries(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Run>& runs) const override;
   Range<Position> key_hull(Range<Position> queries) const override;
   Range<Position> query_hull(Range<Position> keys) const override;
+  std::int64_t convex_length() const override { return dilation_rate_; }
 
  private:
   std::int64_t offset(std::int64_t head) const { return offsets_[static_cast<std::size_t>(head)]; }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -49,6 +50,9 @@ class Branch {
   virtual void append_needed_keys(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Run>& runs) const = 0;
   /// Appends, as disjoint runs, the queries of `queries` that may attend to some key of `keys`.
   virtual void append_needed_queries(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Run>& runs) const = 0;
+  /// A length L such that: if two queries both may attend to a key, then among any L neighbouring positions between them some query may, too
+  /// (likewise with queries and keys exchanged). It lets the schedule skip ranks that must need the same rows. Pair by pair is the default.
+  virtual std::int64_t convex_length() const { return std::numeric_limits<std::int64_t>::max(); }
   /// A range, told in O(1), that holds all keys that queries in the range may attend to, whatever the head; empty for an empty range.
   virtual Range<Position> key_hull(Range<Position> queries) const = 0;
   /// Likewise, all queries that may attend to some key in the range.

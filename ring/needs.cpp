@@ -56,9 +56,22 @@ std::int64_t count_distinct(const RowSet& runs) {
   return total;
 }
 
-Needs::Needs(const Pattern& pattern, const Orders& orders, const ChunkPlacement& placement) : pattern_(pattern), placement_(placement) {
+Needs::Needs(const Pattern& pattern, const Orders& orders, const ChunkPlacement& placement)
+    : pattern_(pattern), placement_(placement), is_convex_(find_convexity()) {
+  for (Rank k(0); k.value < placement.num_ranks(); ++k) spans_.push_back(placement.spans(k));
   make_classes();
   if (pattern.causal() == Causal::kSequence) find_times(orders);
+}
+
+bool Needs::find_convexity() const {
+  if (pattern_.causal() == Causal::kSequence) return false;
+  // Every span of every rank must be long enough; only the last chunk can be shorter than the others.
+  const Range<Position> first = placement_.positions(Chunk(0));
+  const Range<Position> last = placement_.positions(Chunk(placement_.num_chunks() - 1));
+  for (std::int64_t b = 0; b < pattern_.num_branches(); ++b) {
+    if (pattern_.branch(b).convex_length() > std::min(first.size(), last.size())) return false;
+  }
+  return true;
 }
 
 void Needs::make_classes() {
@@ -116,7 +129,7 @@ std::int64_t Needs::class_size(Side side, std::int64_t head_class) const { retur
 
 std::vector<Range<Position>> Needs::admissible_spans(Side side, Rank owner, Rank visitor, Range<Position> visitor_span) const {
   std::vector<Range<Position>> spans;
-  for (const Range<Position>& span : placement_.spans(owner)) {
+  for (const Range<Position>& span : spans_[static_cast<std::size_t>(owner.value)]) {
     switch (pattern_.causal()) {
       case Causal::kNone: spans.push_back(span); break;
       case Causal::kPosition:
@@ -162,7 +175,7 @@ void Needs::append_rows(Side side, std::int64_t head_class, Range<Position> owne
 
 RowSet Needs::rows(Side side, std::int64_t head_class, Rank owner, Rank visitor) const {
   RowSet rows;
-  for (const Range<Position>& visitor_span : placement_.spans(visitor)) {
+  for (const Range<Position>& visitor_span : spans_[static_cast<std::size_t>(visitor.value)]) {
     for (const Range<Position>& span : admissible_spans(side, owner, visitor, visitor_span)) {
       append_rows(side, head_class, span, visitor_span, rows);
     }

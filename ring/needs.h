@@ -31,6 +31,8 @@ class Needs {
 
   /// Rows of `owner` (side kKeys: its keys, kQueries: its queries) that `visitor` may need for heads of the class.
   RowSet rows(Side side, std::int64_t head_class, Rank owner, Rank visitor) const;
+  /// Whether a rank between two ranks that need the same rows of a third (and not on the other side of it) must need them as well.
+  bool is_convex() const { return is_convex_; }
   /// Whether a query chunk may need anything of a key chunk. If so, every row concerned is in `rows`.
   bool is_needed(Chunk queries, Chunk keys) const;
 
@@ -42,12 +44,15 @@ class Needs {
   const std::vector<HeadClass>& classes(Side side) const { return side == Side::kKeys ? key_classes_ : query_classes_; }
   void make_classes();
   void find_times(const Orders& orders);
+  bool find_convexity() const;
   std::vector<Range<Position>> admissible_spans(Side side, Rank owner, Rank visitor, Range<Position> visitor_span) const;
   void append_admissible_chunks(Side side, Range<Position> span, Rank visitor, std::vector<Range<Position>>& spans) const;
   void append_rows(Side side, std::int64_t head_class, Range<Position> owner_span, Range<Position> visitor_span, RowSet& rows) const;
 
   const Pattern& pattern_;
   const ChunkPlacement& placement_;
+  std::vector<std::vector<Range<Position>>> spans_;  ///< of each rank
+  bool is_convex_;
   std::vector<HeadClass> key_classes_, query_classes_;
   std::vector<std::int64_t> key_class_of_, query_class_of_;
   /// Sequence causality only: the first time of the keys and the last time of the queries, per chunk and per rank.

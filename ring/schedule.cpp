@@ -17,30 +17,59 @@ RowSet united(const RowSet& a, const RowSet& b) {
   return both;
 }
 
-/// The rows of one owner and head class, visit after visit. Neighbouring visits mostly need the same rows, so counting is done only when they change.
-class VisitCounter {
- public:
-  VisitCounter(const Needs& needs, Side side, std::int64_t head_class, Rank owner)
-      : needs_(needs), side_(side), head_class_(head_class), owner_(owner) {}
+std::int64_t count_shared(const RowSet& a, const RowSet& b) {
+  if (a.empty() || b.empty()) return 0;
+  return a == b ? count_distinct(a) : count_distinct(a) + count_distinct(b) - count_distinct(united(a, b));
+}
 
-  /// Moves to the next visitor; returns the number of its rows, and how many of them the visitor before had as well.
-  std::pair<std::int64_t, std::int64_t> next(Rank visitor) {
-    RowSet rows = needs_.rows(side_, head_class_, owner_, visitor);
-    if (rows == rows_) return {count_, count_};
-    const std::int64_t count = count_distinct(rows);
-    const std::int64_t shared = count == 0 || count_ == 0 ? 0 : count + count_ - count_distinct(united(rows, rows_));
-    rows_ = std::move(rows);
-    count_ = count;
-    return {count, shared};
+/// Neighbouring steps in which the same rows travel.
+struct EqualSteps {
+  std::int64_t first;  ///< up to the next entry's first
+  RowSet rows;
+};
+
+/// Finds where, from step to step, the rows of one owner and head class change. Where needs are convex, equal ends mean that nothing changes between.
+class ChangeFinder {
+ public:
+  ChangeFinder(const Schedule& schedule, Rotation rotation, std::int64_t head_class, Rank owner)
+      : schedule_(schedule), rotation_(rotation), head_class_(head_class), owner_(owner) {}
+
+  /// Steps 1 .. P-1, at least one.
+  std::vector<EqualSteps> find() {
+    const std::int64_t num_ranks = schedule_.num_ranks();
+    changes_ = {{1, rows(1)}};
+    // Visitors pass the end of the ring once: convexity holds on either side of it.
+    const std::int64_t last_before_end = rotation_ == Rotation::kKvUp ? num_ranks - 1 - owner_.value : owner_.value;
+    if (last_before_end >= 1) search(1, last_before_end, rows(last_before_end));
+    const std::int64_t after = std::max<std::int64_t>(last_before_end, 0) + 1;
+    if (after < num_ranks) {
+      note(after, rows(after));
+      search(after, num_ranks - 1, rows(num_ranks - 1));
+    }
+    return std::move(changes_);
   }
 
  private:
-  const Needs& needs_;
-  Side side_;
+  RowSet rows(std::int64_t step) const {
+    return schedule_.needs().rows(travelling_side(rotation_), head_class_, owner_, schedule_.visited_by(rotation_, owner_, step));
+  }
+  void note(std::int64_t step, RowSet rows) {
+    if (rows != changes_.back().rows) changes_.push_back({step, std::move(rows)});
+  }
+  /// Notes the changes in (begin, end]; those up to `begin` have been noted.
+  void search(std::int64_t begin, std::int64_t end, RowSet rows_at_end) {
+    if (begin == end || (schedule_.needs().is_convex() && rows_at_end == changes_.back().rows)) return;
+    if (end == begin + 1) return note(end, std::move(rows_at_end));
+    const std::int64_t middle = begin + (end - begin) / 2;
+    search(begin, middle, rows(middle));
+    search(middle, end, std::move(rows_at_end));
+  }
+
+  const Schedule& schedule_;
+  Rotation rotation_;
   std::int64_t head_class_;
   Rank owner_;
-  RowSet rows_;
-  std::int64_t count_ = 0;
+  std::vector<EqualSteps> changes_;
 };
 
 }  // namespace
@@ -83,31 +112,41 @@ VisitRows Schedule::visit_rows(Rotation rotation, Rank visitor, std::int64_t ste
   const Rank owner = owner_visiting(rotation, visitor, step);
   VisitRows visit;
   for (std::int64_t c = 0; c < needs_.num_classes(side); ++c) {
-    VisitCounter counter(needs_, side, c, owner);
-    if (step > 1) counter.next(visited_by(rotation, owner, step - 1));
-    const auto [rows, from_neighbour] = counter.next(visitor);
-    const std::int64_t to_neighbour = step + 1 < num_ranks() ? counter.next(visited_by(rotation, owner, step + 1)).second : 0;
+    const auto rows_in = [&](std::int64_t s) {
+      return s < 1 || s >= num_ranks() ? RowSet{} : needs_.rows(side, c, owner, visited_by(rotation, owner, s));
+    };
+    const RowSet rows = rows_in(step);
     const std::int64_t size = needs_.class_size(side, c);
-    visit.rows += rows * size;
-    visit.from_neighbour += (step > 1 ? from_neighbour : 0) * size;
-    visit.to_neighbour += to_neighbour * size;
+    visit.rows += count_distinct(rows) * size;
+    visit.from_neighbour += count_shared(rows, rows_in(step - 1)) * size;
+    visit.to_neighbour += count_shared(rows, rows_in(step + 1)) * size;
   }
   return visit;
 }
 
-void Schedule::sweep_owner(Rotation rotation, Rank owner, Sweep& steps) const {
+std::vector<VisitRows> Schedule::journey(Rotation rotation, Rank owner) const {
   const Side side = travelling_side(rotation);
-  std::vector<VisitRows> visits(steps.size());
+  std::vector<VisitRows> visits(static_cast<std::size_t>(num_ranks() - 1));
+  if (visits.empty()) return visits;
   for (std::int64_t c = 0; c < needs_.num_classes(side); ++c) {
-    VisitCounter counter(needs_, side, c, owner);
     const std::int64_t size = needs_.class_size(side, c);
-    for (std::size_t i = 0; i < visits.size(); ++i) {
-      const auto [rows, shared] = counter.next(visited_by(rotation, owner, static_cast<std::int64_t>(i) + 1));
-      visits[i].rows += rows * size;
-      visits[i].from_neighbour += shared * size;
-      if (i > 0) visits[i - 1].to_neighbour += shared * size;
+    const std::vector<EqualSteps> changes = ChangeFinder(*this, rotation, c, owner).find();
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+      const std::int64_t end = i + 1 < changes.size() ? changes[i + 1].first : num_ranks();
+      const std::int64_t rows = count_distinct(changes[i].rows) * size;
+      std::int64_t shared = i > 0 ? count_shared(changes[i - 1].rows, changes[i].rows) * size : 0;
+      for (auto at = static_cast<std::size_t>(changes[i].first - 1); at < static_cast<std::size_t>(end - 1); ++at) {
+        visits[at].rows += rows;
+        visits[at].from_neighbour += shared;
+        if (at > 0) visits[at - 1].to_neighbour += shared;
+        shared = rows;
+      }
     }
   }
+  return visits;
+}
+
+void Schedule::add_journey(const std::vector<VisitRows>& visits, Sweep& steps) {
   for (std::size_t i = 0; i < visits.size(); ++i) {
     steps[i].num_visits += visits[i].rows > 0 ? 1 : 0;
     steps[i].total.rows += visits[i].rows;
@@ -124,7 +163,7 @@ Schedule::Sweep Schedule::sweep(Rotation rotation) const {
   {
     Sweep mine(num_steps);
 #pragma omp for schedule(dynamic, 16) nowait
-    for (std::int64_t owner = 0; owner < num_ranks(); ++owner) sweep_owner(rotation, Rank(owner), mine);
+    for (std::int64_t owner = 0; owner < num_ranks(); ++owner) add_journey(journey(rotation, Rank(owner)), mine);
 #pragma omp critical
     for (std::size_t i = 0; i < num_steps; ++i) {
       sum[i].num_visits += mine[i].num_visits;

@@ -90,7 +90,9 @@ class Schedule {
   using Sweep = std::vector<StepRows>;
 
   Sweep sweep(Rotation rotation) const;
-  void sweep_owner(Rotation rotation, Rank owner, Sweep& steps) const;
+  /// The visits of one owner's rows, step by step.
+  std::vector<VisitRows> journey(Rotation rotation, Rank owner) const;
+  static void add_journey(const std::vector<VisitRows>& visits, Sweep& steps);
   const Sweep& steps(Rotation rotation) const { return rotation == Rotation::kKvUp ? kv_steps_ : query_steps_; }
   StepTraffic bytes_of(Pass pass, Rotation rotation, const VisitRows& rows) const;
   std::int64_t total_bytes(Pass pass, Rotation rotation) const;
