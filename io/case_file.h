@@ -33,7 +33,8 @@ struct DatasetInfo {
 /// A case or a result, opened for reading. Opening is collective over `comm` and checks everything that can be checked without reading the data: HDF5
 /// signature, presence, type, rank and shape of each dataset, the spec. Throws Error(kInput), the same on every rank, naming file, thing, value and
 /// rule. Datasets that the program does not know are ignored. With MPI_COMM_SELF every call is independent; calls are serialised inside, so that the
-/// virtual ranks (threads) of a loopback job can share one object.
+/// virtual ranks (threads) of a loopback job can share one object. Destruction is collective too, unless an exception is on its way, and must come
+/// before MPI_Finalize. Works without MPI_Init as with MPI_COMM_SELF.
 class CaseFile {
  public:
   static std::unique_ptr<CaseFile> open(const std::string& path, MPI_Comm comm);
@@ -74,7 +75,8 @@ class FileWriter {
 
   virtual void write(TensorName name, Range<SequenceIndex> tokens, std::span<const std::byte> rows) = 0;
   virtual void write_order(std::span<const std::int64_t> order) = 0;
-  /// Attribute on "/"; a text that parses as a JSON number is stored as a number (int64 or float64), else as UTF-8 text.
+  /// Attribute on "/"; a text that parses as a JSON number is stored as a number (int64 or float64), else as UTF-8 text. Where ranks bring
+  /// different values (times), rank 0's is stored. Setting a name again replaces it.
   virtual void set_attribute(const std::string& name, const std::string& value) = 0;
   /// Computes and stores the SHA-256 of each dataset's bytes in file order, closes, syncs, renames. Returns the sums in the layout's order (on every
   /// rank).

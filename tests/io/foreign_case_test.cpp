@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <thread>
 
 #include "io/checksum.h"
 #include "io/float_types.h"
@@ -162,6 +163,30 @@ TEST(ForeignCase, OrderOfEitherByteOrderIsRead) {
     ASSERT_TRUE(file->has_order());
     EXPECT_EQ(file->read_order(), order);
   }
+}
+
+TEST(ForeignCase, ThreadsMayShareOneFile) {
+  const TemporaryDirectory directory;
+  RawCase raw;
+  raw.datasets["q"].bytes = index_bytes(ElementType::kFloat32, 0, 12 * 4 * 8);
+  raw.write(directory.file("case.h5"));
+  const auto file = CaseFile::open(directory.file("case.h5"), MPI_COMM_SELF);
+  constexpr std::size_t kTokenBytes = 4 * 8 * 4;
+  std::array<std::vector<std::byte>, 6> parts;
+
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    threads.emplace_back([&, i] {
+      const auto begin = static_cast<std::int64_t>(2 * i);
+      parts[i].resize(2 * kTokenBytes);
+      for (int repeat = 0; repeat < 50; ++repeat) file->read(TensorName::kQ, {SequenceIndex(begin), SequenceIndex(begin + 2)}, parts[i]);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+
+  std::vector<std::byte> whole;
+  for (const auto& part : parts) whole.insert(whole.end(), part.begin(), part.end());
+  EXPECT_EQ(whole, raw.datasets["q"].bytes);
 }
 
 TEST(ForeignCase, ErrorPrintingOfTheCallerIsLeftAsItWas) {
