@@ -88,6 +88,7 @@ int generate(Job& job, const Arguments& arguments) {
   const Shape shape = shape_from(arguments);
   const ElementType type = parse_element_type(arguments.text("type").value_or("float32"));
   const auto seed = static_cast<std::uint64_t>(arguments.integer_or("seed", 0, 0));
+  require_pattern(arguments, "generate");
   const Specification specification = with_pattern_options({}, arguments, shape, job.out());
   specification.validate(shape);
 

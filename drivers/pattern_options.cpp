@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "core/error.h"
+
 namespace hilbertring {
 
 namespace {
@@ -60,6 +62,11 @@ Specification with_pattern_options(Specification base, const Arguments& argument
     if (value && entry.name != "preset") set_from_text(base, key_of(entry.name), *value);
   }
   return base;
+}
+
+void require_pattern(const Arguments& arguments, const std::string& command) {
+  if (arguments.has("preset") || (arguments.has("segment-lengths") && arguments.has("dilation-rates"))) return;
+  throw usage_error(command + " needs a pattern: --preset, or --segment-lengths and --dilation-rates");
 }
 
 const OptionGroup& shape_options() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ostream>
+#include <string>
 
 #include "core/specification.h"
 #include "drivers/options.h"
@@ -13,6 +14,9 @@ const OptionGroup& pattern_options();
 /// `base` with what the options say. A preset comes first and replaces branches, order and causality; scale, grid, chunk and placement, of which
 /// presets know nothing, stay as they are; single keys come after it. A preset's meaning is printed. Does not validate.
 Specification with_pattern_options(Specification base, const Arguments& arguments, const Shape& shape, std::ostream& out);
+
+/// For commands that start from nothing. Throws usage_error unless a preset or segment lengths and dilation rates are given.
+void require_pattern(const Arguments& arguments, const std::string& command);
 
 /// --batch, --tokens, --heads, --kv-heads, --head-dim: the shape of a problem that no file tells.
 const OptionGroup& shape_options();

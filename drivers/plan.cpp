@@ -77,6 +77,7 @@ Problem problem_from(const Job& job, const Arguments& arguments) {
                   .type = parse_element_type(arguments.text("type").value_or("float32")),
                   .specification = {},
                   .with_gradient = arguments.has("gradient")};
+  require_pattern(arguments, "plan");
   problem.specification = with_pattern_options({}, arguments, problem.shape, job.out());
   if (problem.specification.curve == Curve::kFile) throw usage_error("curve is 'file', but plan reads no case file; give another curve");
   return problem;
