@@ -70,12 +70,25 @@ TEST(MpiProgram, NonfiniteInputNamesTheRankThatReadIt) {
 
 TEST(MpiProgram, FullDiskEndsTheJobWithOneLineAndNoFile) {
   const TemporaryDirectory directory;
-  generate_small_case(directory, "c.h5");
+  ASSERT_EQ(run_program(directory, "generate c.h5 --tokens 24000 --heads 4 --head-dim 64 --segment-lengths 100 --dilation-rates 1").status, 0);
+  // No rank may write a file beyond 20,000 KiB (its messages' shared memory fits in that, the result does not).
+  const std::string limited = "bash -c \"trap '' XFSZ; ulimit -f 20000; exec " + std::string(kProgram) + " run c.h5 -o r.h5\"";
 
-  const Outcome outcome = run_shell(directory, "trap '' XFSZ; ulimit -f 64; " + launch_line(2) + " run c.h5 -o r.h5");
+  const Outcome outcome = run_shell(directory, "OMP_NUM_THREADS=1 " + std::string(kLauncher) + " -np 2 --oversubscribe --bind-to none " + limited);
 
   expect_refusal(outcome, 4, "r.h5");
   EXPECT_FALSE(std::filesystem::exists(directory.file("r.h5")));
+}
+
+TEST(MpiProgram, ARankAloneWithItsErrorEndsTheJob) {
+  const TemporaryDirectory directory;
+  generate_small_case(directory, "c.h5");
+
+  // Only rank 0 writes records.
+  const Outcome outcome = run_program_on(2, directory, "run c.h5 -o r.h5 --record no/such/record.json");
+
+  expect_refusal(outcome, 4, "hilbertring: rank 0 on ");
+  EXPECT_TRUE(outcome.says("no/such/record.json")) << outcome.err;
 }
 
 TEST(MpiProgram, ARankThatIsKilledEndsTheJobWithinSecondsAndLeavesNoResult) {
