@@ -93,10 +93,10 @@ void ForwardPass<Real>::pack_keys(std::int64_t batch, std::int64_t kv_head, cons
 template <class Real>
 void ForwardPass<Real>::compute_scores(std::int64_t batch, std::int64_t head, const Tile& queries, const Tile& keys) {
   const std::int64_t head_dim = operands_.q.columns;
-  // Queries that are Real already are read where they lie.
+  // Queries that are Real already are read where they lie, unless dilation spreads them: rows a page apart share cache sets.
   const Real* q = reinterpret_cast<const Real*>(operands_.q.row(batch, head, queries.first_row));
   std::int64_t q_stride = queries.run.stride * head_dim;
-  if (operands_.q.type != operands_.o.type) {
+  if (operands_.q.type != operands_.o.type || queries.run.stride > 1) {
     pack_rows(source_rows(operands_.q, batch, head, queries), memory_.queries);
     q = memory_.queries;
     q_stride = memory_.row_stride;

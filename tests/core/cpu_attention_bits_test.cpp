@@ -60,13 +60,13 @@ TEST_P(CpuBits, SameHoweverPairsAreSpreadOverCalls) {
   }
 }
 
-TEST_P(CpuBits, SameWhereverTheChunksLieInMemory) {
+TEST_P(CpuBits, SameForEveryRepeat) {
   const AttentionCase c = make_case(pattern_, GetParam(), 1);
   const auto attention = make_cpu_attention(2);
   const auto pairs = ring_pairs(shape_.tokens, 260);
   const KernelResult first = run_kernels(c, *attention, pairs, kAllAtOnce);
 
-  // The same objects again, with memory that other tiles have used.
+  // The second time its memory holds what other tiles have left.
   EXPECT_TRUE(run_kernels(c, *attention, pairs, kAllAtOnce) == first);
 }
 
