@@ -34,31 +34,39 @@ CommandSyntax syntax() {
           "hilbertring plan --tokens 1000000000 --heads 8 --head-dim 128 --ranks 4096 --preset longnet --causal sequence"};
 }
 
+/// A rank's prediction asks for each of its P visits: beyond so many ranks, only ranks at even distances are looked at.
+constexpr std::int64_t kMaxRanksLookedAt = 64;
+
 struct LargestRank {
   Rank rank;
   MemoryPrediction memory;
   std::int64_t peak_bytes = 0;  ///< with the slab that is read or written
+  std::int64_t num_looked_at = 0;
 };
 
 LargestRank largest_rank(const Schedule& schedule, int num_threads) {
   const ElementType type = schedule.problem().type;
-  std::vector<std::int64_t> peaks(static_cast<std::size_t>(schedule.num_ranks()));
+  const std::int64_t num_ranks = schedule.num_ranks();
+  const std::int64_t count = std::min(num_ranks, kMaxRanksLookedAt);
+  std::vector<LargestRank> all(static_cast<std::size_t>(count));
 #pragma omp parallel for schedule(dynamic)
-  for (std::size_t i = 0; i < peaks.size(); ++i) {
-    const Rank rank(static_cast<std::int64_t>(i));
-    peaks[i] = peak_with_slab(predict_memory(schedule, rank, num_threads, type), schedule, rank, type);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Rank rank(count == 1 ? 0 : i * (num_ranks - 1) / (count - 1));
+    const MemoryPrediction memory = predict_memory(schedule, rank, num_threads, type);
+    all[static_cast<std::size_t>(i)] = {rank, memory, peak_with_slab(memory, schedule, rank, type), count};
   }
-  const auto largest = std::max_element(peaks.begin(), peaks.end());
-  const Rank rank(largest - peaks.begin());
-  return {rank, predict_memory(schedule, rank, num_threads, type), *largest};
+  return *std::max_element(all.begin(), all.end(), [](const LargestRank& a, const LargestRank& b) { return a.peak_bytes < b.peak_bytes; });
 }
 
-std::string memory_text(const LargestRank& largest, bool with_gradient) {
+std::string memory_text(const Schedule& schedule, const LargestRank& largest) {
   const MemoryPrediction& memory = largest.memory;
-  return "at most " + format_bytes(largest.peak_bytes) + " per rank (rank " + std::to_string(largest.rank.value) + "): shard " +
-         format_bytes(memory.shard_bytes + memory.redistribution_bytes) + ", reading or writing adds " +
-         format_bytes(largest.peak_bytes - memory.shard_bytes - memory.redistribution_bytes - memory.scratch_bytes) + " at most, forward " +
-         format_bytes(memory.forward_bytes) + (with_gradient ? ", backward " + format_bytes(memory.backward_bytes) : "") + ", kernels " +
+  const bool has_all = largest.num_looked_at == schedule.num_ranks();
+  const std::int64_t slab = largest_slab_bytes(schedule, largest.rank, schedule.problem().type);
+  return format_bytes(largest.peak_bytes) + " at the peak on rank " + std::to_string(largest.rank.value) +
+         (has_all ? ", the largest" : ", the largest of " + std::to_string(largest.num_looked_at) + " looked at") + ": shard " +
+         format_bytes(memory.shard_bytes + memory.redistribution_bytes) + ", and while reading or writing " + format_bytes(memory.load_bytes + slab) +
+         ", forward " + format_bytes(memory.forward_bytes) +
+         (schedule.problem().with_gradient ? ", backward " + format_bytes(memory.backward_bytes) : "") + "; kernels " +
          format_bytes(memory.scratch_bytes);
 }
 
@@ -99,7 +107,7 @@ int plan(Job& job, const Arguments& arguments) {
   add_specification_rows(table, problem.specification, problem.shape);
   table.add_row({"ranks", format_count(num_ranks) + ", at most " + format_count(schedule.placement().max_rows()) + " tokens each"});
   add_traffic_rows(table, schedule);
-  table.add_row({"memory", memory_text(largest, problem.with_gradient)});
+  table.add_row({"memory", memory_text(schedule, largest)});
   table.add_row({"work", work_text(schedule)});
   job.out() << table.to_text();
   if (num_ranks > 1) {

@@ -131,13 +131,16 @@ class RankRun {
 
 }  // namespace
 
-std::int64_t peak_with_slab(const MemoryPrediction& prediction, const Schedule& schedule, Rank rank, ElementType output_type) {
+std::int64_t largest_slab_bytes(const Schedule& schedule, Rank rank, ElementType output_type) {
   const Shape& shape = schedule.problem().shape;
   const std::int64_t num_tokens = sequence_slab(shape.tokens, schedule.num_ranks(), rank).size();
-  const std::int64_t slab =
-      std::max(slab_bytes(TensorName::kQ, shape, schedule.problem().type, num_tokens), slab_bytes(TensorName::kO, shape, output_type, num_tokens));
-  const std::int64_t held = prediction.shard_bytes + prediction.redistribution_bytes + prediction.load_bytes + slab;
-  return std::max(prediction.total_bytes(), held + prediction.scratch_bytes);
+  return std::max(slab_bytes(TensorName::kQ, shape, schedule.problem().type, num_tokens), slab_bytes(TensorName::kO, shape, output_type, num_tokens));
+}
+
+std::int64_t peak_with_slab(const MemoryPrediction& prediction, const Schedule& schedule, Rank rank, ElementType output_type) {
+  const std::int64_t while_loading = prediction.shard_bytes + prediction.redistribution_bytes + prediction.load_bytes +
+                                     largest_slab_bytes(schedule, rank, output_type) + prediction.scratch_bytes;
+  return std::max(prediction.total_bytes(), while_loading);
 }
 
 RunTotals run_rank(Transport& transport, const RankTask& task) { return RankRun(transport, task).execute(); }

@@ -42,6 +42,8 @@ struct RunTotals {
   std::string device;
 };
 
+/// The slab of the largest tensor, in or out, as a rank reads or writes it.
+std::int64_t largest_slab_bytes(const Schedule& schedule, Rank rank, ElementType output_type);
 /// Most bytes that a rank holds at a time: the library's buffers and the slab that goes in or out meanwhile.
 std::int64_t peak_with_slab(const MemoryPrediction& prediction, const Schedule& schedule, Rank rank, ElementType output_type);
 

@@ -16,7 +16,7 @@
 namespace hilbertring {
 
 /// How many roundings of the arithmetic, at the size of the terms, a result may be off: see `error_bound`.
-inline constexpr double kRoundings = 24;
+inline constexpr double kRoundings = 16;
 
 struct RowSample {
   std::optional<std::int64_t> num_rows;  ///< per tensor; empty: all
