@@ -211,8 +211,9 @@ std::int64_t Schedule::sent_bytes(Pass pass, Rank k) const {
   const std::int64_t batch = problem_.shape.batch;
   const std::int64_t accumulator = pass == Pass::kBackward ? batch * accumulator_row_bytes(problem_, direction) : 0;
   std::int64_t bytes = 0;
+  const std::vector<VisitRows> own = journey(direction, k);
   for (std::int64_t step = 1; step < num_ranks(); ++step) {
-    const VisitRows mine = visit_rows(direction, visited_by(direction, k, step), step);
+    const VisitRows& mine = own[static_cast<std::size_t>(step - 1)];
     bytes += batch * mine.rows * operand_row_bytes(problem_, pass, direction) + (mine.rows - mine.from_neighbour) * accumulator;
     // Everything that visits leaves again: to the neighbour or home.
     if (pass == Pass::kBackward) bytes += visit_rows(direction, k, step).rows * accumulator;

@@ -61,6 +61,8 @@ class Schedule {
   /// How many rows (of all heads, one batch element) of `owner_visiting(...)` rank `visitor` meets in step s, and whence and whither their
   /// accumulators go.
   VisitRows visit_rows(Rotation rotation, Rank visitor, std::int64_t step) const;
+  /// All visits that the rows of `owner` make: entry s - 1 is `visit_rows` of the rank visited in step s, found together in far less time.
+  std::vector<VisitRows> journey(Rotation rotation, Rank owner) const;
   /// Messages that reach `visitor` in step s of the pass, and those it sends home.
   StepTraffic traffic(Pass pass, Rank visitor, std::int64_t step) const;
   /// All bytes that all ranks send in the pass.
@@ -90,8 +92,6 @@ class Schedule {
   using Sweep = std::vector<StepRows>;
 
   Sweep sweep(Rotation rotation) const;
-  /// The visits of one owner's rows, step by step.
-  std::vector<VisitRows> journey(Rotation rotation, Rank owner) const;
   static void add_journey(const std::vector<VisitRows>& visits, Sweep& steps);
   const Sweep& steps(Rotation rotation) const { return rotation == Rotation::kKvUp ? kv_steps_ : query_steps_; }
   StepTraffic bytes_of(Pass pass, Rotation rotation, const VisitRows& rows) const;

@@ -26,6 +26,7 @@ VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank ra
   const std::int64_t accumulator = pass == Pass::kBackward ? problem.shape.batch * accumulator_row_bytes(problem, rotation) : 0;
   const std::int64_t own_rows = heads * schedule.placement().num_rows(rank);
 
+  const std::vector<VisitRows> own_journey = schedule.journey(rotation, rank);
   VisitBufferSizes sizes;
   std::int64_t num_visits = 0, most_rows = 0;
   for (std::int64_t step = 1; step < schedule.num_ranks(); ++step) {
@@ -40,7 +41,7 @@ VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank ra
     note_message(sizes.start_in, here.rows - here.from_neighbour, all_rows, accumulator);
     note_message(sizes.neighbour_out, here.to_neighbour, all_rows, accumulator);
     note_message(sizes.home_out, here.rows - here.to_neighbour, all_rows, accumulator);
-    const VisitRows there = schedule.visit_rows(rotation, schedule.visited_by(rotation, rank, step), step);
+    const VisitRows& there = own_journey[static_cast<std::size_t>(step - 1)];
     note_message(sizes.operand_out, there.rows, own_rows, operand);
     note_message(sizes.start_out, there.rows - there.from_neighbour, own_rows, accumulator);
     note_message(sizes.home_in, there.rows - there.to_neighbour, own_rows, accumulator);
