@@ -1,6 +1,5 @@
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -88,7 +87,7 @@ void print_locality(std::ostream& out, CaseFile& file) {
     if (!file.has_order()) return;  // a result: the order is its case's
     order = std::make_shared<const std::vector<std::int64_t>>(file.read_order());
   }
-  out << "\nlocality\n" << measure_locality(specification, file.shape().tokens, {}, std::move(order)).to_text();
+  out << "\nlocality\n" << measure_locality(specification, file.shape().tokens, {}, order).to_text();
 }
 
 std::string span_text(const std::vector<Range<Position>>& spans) {

@@ -15,7 +15,8 @@
 
 namespace hilbertring {
 
-/// How many roundings of the arithmetic, at the size of the terms, a result may be off: see `error_bound`.
+/// How many roundings of the arithmetic, at the size of the terms, a result may be off: see `RowVerifier`. The largest seen in correct float32 and
+/// float64 results is 5 (large scores: the lse of the demo's picture); 2.4 otherwise.
 inline constexpr double kRoundings = 16;
 
 struct RowSample {
