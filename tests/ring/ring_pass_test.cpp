@@ -2,7 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <algorithm>
+#include <cstddef>
 
 #include "ring/loopback.h"
 #include "tests/ring/random_problem.h"
@@ -25,7 +26,7 @@ class TracedPass {
     accumulator_memory_.fill_zero();
 
     VisitBuffers buffers(visit_buffer_sizes(schedule, pass, transport.rank()), nullptr);
-    for (const Buffer& buffer : buffers.operands) std::memset(buffer.data(), 0xEE, static_cast<std::size_t>(buffer.size_bytes()));
+    for (const Buffer& buffer : buffers.operands) std::ranges::fill(buffer.bytes(), std::byte{0xEE});
     Travellers own{{operands_}, {}};
     if (pass == Pass::kBackward) own.accumulators = {accumulators_};
     RingPass ring(schedule, pass, transport, own, buffers, 1);
