@@ -1,5 +1,9 @@
 # Target hilbertring_headers: each header of the house is compiled alone, so that none leans on what another has included. Not part of `all`.
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} core/*.h hilbert/*.h ring/*.h io/*.h drivers/*.h tests/*.h bench/*.h hilbertring.h)
+# These need CUDA's headers.
+if(NOT HILBERTRING_HAS_CUDA)
+  list(FILTER headers EXCLUDE REGEX "^core/cuda/")
+endif()
 # Highway compiles these once for each instruction set, from inside a .cpp.
 list(FILTER headers EXCLUDE REGEX "-inl\\.h$")
 
@@ -13,6 +17,9 @@ endforeach()
 
 add_library(hilbertring_headers OBJECT EXCLUDE_FROM_ALL ${alone})
 target_link_libraries(hilbertring_headers PRIVATE hilbertring_ring hilbertring_io Boost::program_options)
+if(HILBERTRING_HAS_CUDA)
+  target_link_libraries(hilbertring_headers PRIVATE hilbertring_cuda)
+endif()
 if(HILBERTRING_TESTS)
   target_link_libraries(hilbertring_headers PRIVATE GTest::gtest)
 endif()

@@ -54,18 +54,21 @@ struct BackwardOperands {
 
 /// The kernels of one device, and the memory they work on. Not for concurrent use: each rank has its own.
 ///
-/// Order of summation (the "fold law"): pairs are folded as if one after the other in the order given; a pair is folded branch by branch, and inside a
-/// (pair, branch) in a fixed order that depends on nothing but the pair. Hence the bits of the state depend neither on how pairs are spread
-/// over calls nor on threads; pairs that share neither query chunk nor key chunk may run at the same time. Rows without an allowed pair are neither
-/// read nor written, nor are rows outside the chunks named.
+/// Order of summation (the "fold law"): pairs are folded as if one after the other in the order given; a pair is folded branch by branch, and inside
+/// a (pair, branch) in a fixed order that depends on nothing but the pair. Hence the bits of the state depend neither on how pairs are spread over
+/// calls nor on threads; pairs that share neither query chunk nor key chunk may run at the same time. Rows without an allowed pair are neither read
+/// nor written, nor are rows outside the chunks named.
 class BlockAttention {
  public:
   virtual ~BlockAttention() = default;
 
   /// "CPU, AVX3, 2 threads"
   virtual std::string description() const = 0;
-  /// Folds the pairs into row_max, row_sum, o. Returns the number of allowed pairs (all heads, all batch elements).
+  /// Folds the pairs into row_max, row_sum, o. Returns the number of allowed pairs (all heads, all batch elements) that are known at once.
   virtual std::int64_t forward(const Pattern& pattern, const ForwardOperands& operands, std::span<const ChunkPair> pairs) = 0;
+  /// Allowed pairs of calls of `forward` since the last call of this, as far as those have not returned them: a device counts some of its own. Waits
+  /// for the device then.
+  virtual std::int64_t take_uncounted_pairs() { return 0; }
   /// o <- o / row_sum (0 for an empty row), row_max <- log2 of the denominator (-inf for an empty row): `lse2` of the backward pass.
   virtual void finish_forward(const ForwardOperands& operands) = 0;
   /// delta <- sum over columns of dO * o. delta: [B, H, Nq, 1] of Real, d_o: [B, H, Nq, D] of T, o: [B, H, Nq, D] of Real, finished.

@@ -127,8 +127,7 @@ Pattern::Pattern(const Shape& shape, Causal causal, std::vector<std::unique_ptr<
 
 TileClass Pattern::causal_class(std::int64_t min_query_time, std::int64_t max_query_time, std::int64_t min_key_time,
                                 std::int64_t max_key_time) const {
-  if (!is_causal() || causality_allows(min_query_time, max_key_time)) return TileClass::kFull;
-  return causality_allows(max_query_time, min_key_time) ? TileClass::kPartial : TileClass::kEmpty;
+  return is_causal() ? class_of_times(min_query_time, max_query_time, min_key_time, max_key_time) : TileClass::kFull;
 }
 
 std::int64_t count_causal_pairs(const Run& queries, const Run& keys) {

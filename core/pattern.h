@@ -78,8 +78,14 @@ class Pattern {
   /// Causality compares "times": the key's must not exceed the query's. A time is the sequence index (kSequence) or the position (kPosition);
   /// with kNone nobody asks.
   bool is_causal() const { return causal_ != Causal::kNone; }
-  static bool causality_allows(std::int64_t query_time, std::int64_t key_time) { return key_time <= query_time; }
-  /// Class of a tile from the extremes of its times.
+  static constexpr bool causality_allows(std::int64_t query_time, std::int64_t key_time) { return key_time <= query_time; }
+  /// Class of a tile under causality, from the extremes of its times. Device code asks here, too.
+  static constexpr TileClass class_of_times(std::int64_t min_query_time, std::int64_t max_query_time, std::int64_t min_key_time,
+                                            std::int64_t max_key_time) {
+    if (causality_allows(min_query_time, max_key_time)) return TileClass::kFull;
+    return causality_allows(max_query_time, min_key_time) ? TileClass::kPartial : TileClass::kEmpty;
+  }
+  /// The same for this pattern's causality: without any, every tile is full.
   TileClass causal_class(std::int64_t min_query_time, std::int64_t max_query_time, std::int64_t min_key_time, std::int64_t max_key_time) const;
 
   /// Heads fall into classes whose members take part in the same branches with the same offsets; `head_class(h)` numbers them from 0.

@@ -159,8 +159,8 @@ class DenseLoop {
       const Accumulator ds = p[j] * (dot(d_o_, i, v_, key) - delta);
       const Accumulator ds_size = p[j] * (size_of_dot(d_o_, i, v_, key) + delta_size);
       for (std::size_t d = 0; d < columns_; ++d) {
-        dq_.add(i + d, scale_ * ds * k_[key + d], scale_ * ds_size * std::abs(k_[key + d]));
-        dk_.add(key + d, scale_ * ds * q_[i + d], scale_ * ds_size * std::abs(q_[i + d]));
+        dq_.add(i + d, scale_ * ds * k_[key + d], std::abs(scale_) * ds_size * std::abs(k_[key + d]));
+        dk_.add(key + d, scale_ * ds * q_[i + d], std::abs(scale_) * ds_size * std::abs(q_[i + d]));
         dv_.add(key + d, p[j] * d_o_[i + d], p[j] * std::abs(d_o_[i + d]));
       }
     }
@@ -169,7 +169,7 @@ class DenseLoop {
   Accumulator dot(const std::vector<Accumulator>& a, std::size_t at, const std::vector<Accumulator>& b, std::size_t bt, bool is_score = false) {
     Accumulator sum = 0;
     for (std::size_t d = 0; d < columns_; ++d) sum += a[at + d] * b[bt + d];
-    if (is_score) result_.max_abs_score = std::max(result_.max_abs_score, static_cast<double>(scale_ * size_of_dot(a, at, b, bt)));
+    if (is_score) result_.max_abs_score = std::max(result_.max_abs_score, static_cast<double>(std::abs(scale_) * size_of_dot(a, at, b, bt)));
     return sum;
   }
 

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <utility>
+
+#include "core/buffer.h"
+
+namespace hilbertring {
+
+/// Throws Error(kFailure, "CUDA") with the runtime's words unless the call succeeded. Also for launches: check(cudaGetLastError()).
+void check(cudaError_t status, std::source_location where = std::source_location::current());
+
+/// Number of GPUs that this process may use. 0 where there is no driver or no GPU: what programs ask before they skip or refuse.
+int num_cuda_devices();
+
+/// Makes GPU `index` (of those that CUDA_VISIBLE_DEVICES leaves) this thread's, for all calls that follow. Throws Error(kFailure) if there is none of
+/// that index, or if it is older than compute capability 8.0.
+void use_cuda_device(int index);
+
+/// "NVIDIA H200, compute capability 9.0, 132 multiprocessors, 139.7 GiB": the current device.
+std::string cuda_device_description();
+
+/// Throws Error(kFailure) with both figures if the current device has fewer free bytes. `purpose` finishes "... bytes for".
+void require_device_memory(std::int64_t num_bytes, const std::string& purpose);
+
+/// A queue of work on the current device; work in it runs in order. Non-blocking: it does not wait for the default stream.
+class Stream {
+ public:
+  Stream();
+  Stream(Stream&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)) {}
+  Stream& operator=(Stream&& other) noexcept {
+    std::swap(stream_, other.stream_);
+    return *this;
+  }
+  ~Stream();
+
+  cudaStream_t get() const { return stream_; }
+  /// Blocks the calling thread until all work handed in so far is done; throws if some of it failed.
+  void wait() const;
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+/// A point in a stream's work. `kTimed` events can be subtracted; the others cost less.
+class Event {
+ public:
+  enum class Kind { kOrder, kTimed };
+  explicit Event(Kind kind = Kind::kOrder);
+  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  Event& operator=(Event&& other) noexcept {
+    std::swap(event_, other.event_);
+    return *this;
+  }
+  ~Event();
+
+  cudaEvent_t get() const { return event_; }
+  void record(cudaStream_t stream);
+  /// Blocks the calling thread until the recorded point is reached; at once if nothing was recorded.
+  void wait() const;
+  /// Makes later work of a stream wait for the recorded point.
+  void hold(cudaStream_t stream) const;
+  /// Milliseconds from `begin` to this event, both timed and reached.
+  double milliseconds_since(const Event& begin) const;
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+/// Device memory (aligned to 256 bytes), or pinned host memory that the device can copy from at full speed: uninitialised, move-only. Throws
+/// Error(kFailure) that names the size and what is free when it can't be had.
+enum class MemoryKind { kDevice, kPinned };
+template <MemoryKind kKind>
+class CudaBuffer {
+ public:
+  CudaBuffer() = default;
+  CudaBuffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter);
+  CudaBuffer(CudaBuffer&&) noexcept = default;
+  CudaBuffer& operator=(CudaBuffer&&) noexcept = default;
+
+  std::byte* data() const { return data_.get(); }
+  std::int64_t size_bytes() const { return data_.get_deleter().num_bytes; }
+
+ private:
+  struct Release {
+    std::int64_t num_bytes = 0;
+    std::shared_ptr<MemoryMeter> meter;
+    void operator()(std::byte* data) const noexcept;
+  };
+  std::unique_ptr<std::byte, Release> data_;
+};
+using DeviceBuffer = CudaBuffer<MemoryKind::kDevice>;
+using PinnedBuffer = CudaBuffer<MemoryKind::kPinned>;
+
+extern template class CudaBuffer<MemoryKind::kDevice>;
+extern template class CudaBuffer<MemoryKind::kPinned>;
+
+}  // namespace hilbertring

@@ -1,0 +1,10 @@
+#include "core/cuda/mma_forward.cuh"
+
+namespace hilbertring {
+
+template <>
+void launch_forward<Bfloat16>(const Launch& launch, const ForwardOperands& operands, unsigned long long* pair_counter) {
+  launch_mma_forward<Bfloat16>(launch, operands, pair_counter);
+}
+
+}  // namespace hilbertring
