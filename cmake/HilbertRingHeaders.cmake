@@ -22,5 +22,6 @@ if(HILBERTRING_HAS_CUDA)
 endif()
 if(HILBERTRING_TESTS)
   target_link_libraries(hilbertring_headers PRIVATE GTest::gtest)
+  target_include_directories(hilbertring_headers PRIVATE ${PROJECT_BINARY_DIR}/tests/drivers)  # program_path.h
 endif()
 hilbertring_compile_options(hilbertring_headers)

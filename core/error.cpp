@@ -13,16 +13,10 @@ Error::Error(ErrorKind kind, std::string library, std::string message, int rank,
   where_ = std::string(file) + ":" + std::to_string(where.line());
 }
 
-Error usage_error(std::string message, std::source_location where) {
-  return {ErrorKind::kUsage, "", std::move(message), -1, where};
-}
+Error usage_error(std::string message, std::source_location where) { return {ErrorKind::kUsage, "", std::move(message), -1, where}; }
 
-Error input_error(std::string message, std::source_location where) {
-  return {ErrorKind::kInput, "", std::move(message), -1, where};
-}
+Error input_error(std::string message, std::source_location where) { return {ErrorKind::kInput, "", std::move(message), -1, where}; }
 
-Error failure(std::string message, std::source_location where) {
-  return {ErrorKind::kFailure, "", std::move(message), -1, where};
-}
+Error failure(std::string message, std::source_location where) { return {ErrorKind::kFailure, "", std::move(message), -1, where}; }
 
 }  // namespace hilbertring

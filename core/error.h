@@ -17,8 +17,7 @@ enum class ErrorKind {
 class Error : public std::exception {
  public:
   /// `library` is "HDF5", "MPI", ... or "" when the project itself refuses; `rank` is -1 where ranks play no part.
-  Error(ErrorKind kind, std::string library, std::string message, int rank = -1,
-        std::source_location where = std::source_location::current());
+  Error(ErrorKind kind, std::string library, std::string message, int rank = -1, std::source_location where = std::source_location::current());
 
   const char* what() const noexcept override { return text_.c_str(); }
   ErrorKind kind() const noexcept { return kind_; }

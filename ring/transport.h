@@ -22,8 +22,8 @@ class PendingTransfer {
 };
 using Transfer = std::unique_ptr<PendingTransfer>;
 
-/// How ranks of one job talk. Point-to-point messages of any length (beyond 2^31 bytes they are split inside); between two ranks, messages of one tag arrive
-/// in the order sent, and lengths must match. One thread per rank calls it.
+/// How ranks of one job talk. Point-to-point messages of any length (beyond 2^31 bytes they are split inside); between two ranks, messages of one tag
+/// arrive in the order sent, and lengths must match. One thread per rank calls it.
 class Transport {
  public:
   virtual ~Transport() = default;
