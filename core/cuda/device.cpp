@@ -119,7 +119,7 @@ double Event::milliseconds_since(const Event& begin) const {
 }
 
 template <MemoryKind kKind>
-CudaBuffer<kKind>::CudaBuffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) {
+CudaBuffer<kKind>::CudaBuffer(std::int64_t num_bytes, const std::shared_ptr<MemoryMeter>& meter) {
   if (num_bytes <= 0) return;
   void* data = nullptr;
   const auto size = static_cast<std::size_t>(num_bytes);
@@ -131,7 +131,7 @@ CudaBuffer<kKind>::CudaBuffer(std::int64_t num_bytes, std::shared_ptr<MemoryMete
   }
   check(status);
   if (meter) meter->add(num_bytes);
-  data_ = {static_cast<std::byte*>(data), Release{.num_bytes = num_bytes, .meter = std::move(meter)}};
+  data_ = {static_cast<std::byte*>(data), Release{.num_bytes = num_bytes, .meter = meter}};
 }
 
 template <MemoryKind kKind>

@@ -80,7 +80,7 @@ template <MemoryKind kKind>
 class CudaBuffer {
  public:
   CudaBuffer() = default;
-  CudaBuffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter);
+  CudaBuffer(std::int64_t num_bytes, const std::shared_ptr<MemoryMeter>& meter);
   CudaBuffer(CudaBuffer&&) noexcept = default;
   CudaBuffer& operator=(CudaBuffer&&) noexcept = default;
 

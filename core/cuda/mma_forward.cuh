@@ -94,6 +94,11 @@ __device__ void fold_scores(Accumulator (&scores)[kRowBlocks][8], float factor, 
       }
       state.max[block][half] = new_max;
       state.sum[block][half] = __fmaf_rn(state.sum[block][half], rescale, sum_of_row(sum));
+      // After the first tiles maxima seldom rise; a factor of 1 changes no bit, so a warp whose rows all have it goes on. With two row blocks the
+      // branch costs more than it saves (core/WORKLOG.md).
+      if constexpr (kRowBlocks == 1) {
+        if (!__any_sync(0xffffffffU, rescale != 1.0F)) continue;
+      }
 #pragma unroll
       for (auto& quad : state.o[block]) {
         quad[2 * half] = __fmul_rn(quad[2 * half], rescale);
