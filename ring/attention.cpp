@@ -201,6 +201,7 @@ void RingAttention::State::forward(PassReport& report) {
     fold_pairs(operands, schedule->visit_pairs(Rotation::kKvUp, rank, visit.owner));
   });
   fold_pairs(own, schedule->own_pairs_above(rank));
+  report.allowed_pairs += kernels->take_uncounted_pairs();
   kernels->finish_forward(own);
   report.waiting_seconds = ring.waiting_seconds();
   guest_times = Buffer();
