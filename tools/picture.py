@@ -23,6 +23,12 @@ def colours(path, dataset, shape):
         return np.clip(file[dataset][0, :, 0, :3].astype(np.float64), 0, 1).reshape(shape)
 
 
+def device_of(path):
+    """What computed a result, in its own words."""
+    with h5py.File(path, "r") as file:
+        return file.attrs["device"]
+
+
 def psnr_db(picture, truth):
     return 10 * np.log10(1 / np.mean((picture - truth) ** 2))
 
@@ -52,6 +58,7 @@ def main(case_path, sequence_path, hilbert_path, directory):
         "Hilbert order": colours(hilbert_path, "o", clean.shape),
     }
     psnrs = {label: psnr_db(picture, clean) for label, picture in found.items()}
+    print(f"device: {device_of(hilbert_path)}")
     print("PSNR for the same work: " + ", ".join(f"{label} {value:.2f} dB" for label, value in psnrs.items()))
     directory = pathlib.Path(directory)
     labelled = {f"{label}, {psnrs[label]:.2f} dB": picture for label, picture in found.items()}
