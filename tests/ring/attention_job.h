@@ -29,11 +29,16 @@ inline TensorId tensor_id(ShardTensor t) {
   return t == ShardTensor::kQ ? TensorId::kQ : t == ShardTensor::kK ? TensorId::kK : t == ShardTensor::kV ? TensorId::kV : TensorId::kDo;
 }
 
-/// Element of an input, as it is after rounding to the problem's type.
-inline double input_element(const Problem& problem, std::uint64_t seed, ShardTensor t, std::int64_t index) {
-  std::byte rounded[8];
-  store_element(rounded, problem.type, 0, normal_at(seed, tensor_id(t), index));
-  return load_element(rounded, problem.type, 0);
+/// All elements of an input, as they are after rounding to the problem's type.
+inline std::vector<double> input_elements(const Problem& problem, std::uint64_t seed, ShardTensor t) {
+  const Shape& shape = problem.shape;
+  std::vector<double> elements(static_cast<std::size_t>(shape.batch * shape.tokens * heads_of(shape, t) * shape.head_dim));
+  for (std::size_t i = 0; i < elements.size(); ++i) {
+    std::byte rounded[8];
+    store_element(rounded, problem.type, 0, normal_at(seed, tensor_id(t), static_cast<std::int64_t>(i)));
+    elements[i] = load_element(rounded, problem.type, 0);
+  }
+  return elements;
 }
 
 /// This rank's slab of an input.

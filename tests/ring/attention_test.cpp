@@ -55,10 +55,10 @@ class Expected {
 
  private:
   RowReader reader(ShardTensor t) const {
-    return [this, t](std::int64_t b, std::int64_t h, SequenceIndex n, std::span<double> row) {
-      const Shape& shape = problem_.shape;
+    return [shape = problem_.shape, t, elements = input_elements(problem_, seed_, t)](std::int64_t b, std::int64_t h, SequenceIndex n,
+                                                                                      std::span<double> row) {
       const std::int64_t begin = ((b * shape.tokens + n.value) * heads_of(shape, t) + h) * shape.head_dim;
-      for (std::size_t d = 0; d < row.size(); ++d) row[d] = input_element(problem_, seed_, t, begin + static_cast<std::int64_t>(d));
+      std::copy_n(elements.begin() + begin, row.size(), row.begin());
     };
   }
 
