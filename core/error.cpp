@@ -1,5 +1,6 @@
 #include "core/error.h"
 
+#include <new>
 #include <string_view>
 #include <utility>
 
@@ -18,5 +19,28 @@ Error usage_error(std::string message, std::source_location where) { return {Err
 Error input_error(std::string message, std::source_location where) { return {ErrorKind::kInput, "", std::move(message), -1, where}; }
 
 Error failure(std::string message, std::source_location where) { return {ErrorKind::kFailure, "", std::move(message), -1, where}; }
+
+Error current_error() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return failure("not enough memory");
+  } catch (const std::exception& exception) {
+    return failure(exception.what());
+  } catch (...) {
+    return failure("unknown exception");
+  }
+}
+
+std::optional<Error> error_of(const std::function<void()>& step) {
+  try {
+    step();
+    return std::nullopt;
+  } catch (...) {
+    return current_error();
+  }
+}
 
 }  // namespace hilbertring

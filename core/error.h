@@ -1,6 +1,8 @@
 #pragma once
 
 #include <exception>
+#include <functional>
+#include <optional>
 #include <source_location>
 #include <string>
 
@@ -20,6 +22,8 @@ class Error : public std::exception {
   Error(ErrorKind kind, std::string library, std::string message, int rank = -1, std::source_location where = std::source_location::current());
 
   const char* what() const noexcept override { return text_.c_str(); }
+  /// `what()` without the library in front.
+  std::string message() const { return library_.empty() ? text_ : text_.substr(library_.size() + 2); }
   ErrorKind kind() const noexcept { return kind_; }
   const std::string& library() const noexcept { return library_; }
   int rank() const noexcept { return rank_; }
@@ -38,5 +42,10 @@ class Error : public std::exception {
 Error usage_error(std::string message, std::source_location where = std::source_location::current());
 Error input_error(std::string message, std::source_location where = std::source_location::current());
 Error failure(std::string message, std::source_location where = std::source_location::current());
+
+/// The exception that is being handled, as an Error: any other kind of exception is a failure with its text. Only inside a catch clause.
+Error current_error();
+/// What `step` threw, if it threw anything.
+std::optional<Error> error_of(const std::function<void()>& step);
 
 }  // namespace hilbertring

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
-#include <new>
 #include <thread>
 
 namespace hilbertring {
@@ -110,20 +109,6 @@ void Job::abort_with(const Error& error) const {
   std::fflush(stderr);
   MPI_Abort(MPI_COMM_WORLD, static_cast<int>(error.kind()));
   std::_Exit(static_cast<int>(error.kind()));
-}
-
-Error current_error() {
-  try {
-    throw;
-  } catch (const Error& error) {
-    return error;
-  } catch (const std::bad_alloc&) {
-    return failure("not enough memory");
-  } catch (const std::exception& exception) {
-    return failure(exception.what());
-  } catch (...) {
-    return failure("unknown exception");
-  }
 }
 
 }  // namespace hilbertring

@@ -54,7 +54,4 @@ class Job {
   int ranks_on_node_ = 1;
 };
 
-/// The error being handled, as an Error: anything else becomes a failure with its text. To be called in a catch block.
-Error current_error();
-
 }  // namespace hilbertring

@@ -1,7 +1,6 @@
 #include "io/agreement.h"
 
 #include <array>
-#include <new>
 
 namespace hilbertring {
 namespace {
@@ -20,12 +19,6 @@ bool is_mpi_running() {
   MPI_Initialized(&is_initialized);
   MPI_Finalized(&is_finalized);
   return is_initialized != 0 && is_finalized == 0;
-}
-
-/// Error's constructor puts the library in front of its text; an error that is built again must not get it twice.
-std::string text_without_library(const Error& error) {
-  const std::string text = error.what();
-  return error.library().empty() ? text : text.substr(error.library().size() + 2);
 }
 
 }  // namespace
@@ -53,13 +46,13 @@ void FileRanks::agree(const std::optional<Error>& error) const {
   if (first_failed == size_) return;
   const std::string kind = broadcast(error ? std::to_string(static_cast<int>(error->kind())) : "", first_failed);
   const std::string library = broadcast(error ? error->library() : "", first_failed);
-  const std::string text = broadcast(error ? text_without_library(*error) : "", first_failed);
+  const std::string text = broadcast(error ? error->message() : "", first_failed);
   // A machine failed: which one matters. A bad file is the same seen from everywhere.
   const bool is_local = std::stoi(kind) == static_cast<int>(ErrorKind::kFailure);
   throw Error(static_cast<ErrorKind>(std::stoi(kind)), library, text, is_local ? first_failed : -1);
 }
 
-void FileRanks::collectively(const std::function<void()>& step) const { agree(caught(step)); }
+void FileRanks::collectively(const std::function<void()>& step) const { agree(error_of(step)); }
 
 void FileRanks::on_first_rank(const std::function<void()>& step) const {
   collectively([&] {
@@ -79,19 +72,6 @@ std::string FileRanks::broadcast(const std::string& text, int root) const {
   std::string shared = rank_ == root ? text : std::string(static_cast<std::size_t>(length), ' ');
   check_mpi(MPI_Bcast(shared.data(), static_cast<int>(length), MPI_CHAR, root, comm_), "share a text");
   return shared;
-}
-
-std::optional<Error> caught(const std::function<void()>& step) {
-  try {
-    step();
-  } catch (const Error& error) {
-    return error;
-  } catch (const std::bad_alloc&) {
-    return failure("not enough memory for reading or writing a file");
-  } catch (const std::exception& error) {
-    return failure(error.what());
-  }
-  return std::nullopt;
 }
 
 }  // namespace hilbertring

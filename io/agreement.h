@@ -55,7 +55,4 @@ class FileRanks {
   Unwinding unwinding_;
 };
 
-/// The error that `step` threw, if any. Whatever is no Error becomes a kFailure with its text.
-std::optional<Error> caught(const std::function<void()>& step);
-
 }  // namespace hilbertring

@@ -101,7 +101,7 @@ void check_shapes(const CaseContents& contents, const std::string& path) {
     throw input_error(path + ": " + quoted(dataset.info.name) + " has shape " + print_shape(dataset.info.shape) + "; with " + quoted(source) +
                       (follows_k ? " and '/k'" : "") + " as they are it must be " + print_shape(expected));
   }
-  const auto invalid = caught([&] { contents.shape.validate(); });
+  const auto invalid = error_of([&] { contents.shape.validate(); });
   if (invalid) throw input_error(path + ": " + invalid->what());
 }
 
@@ -140,7 +140,7 @@ Specification read_specification(hid_t file, const Shape& shape, const std::stri
   const auto text = read_text_attribute(file, "spec", path);
   if (!text) throw input_error(path + ": attribute 'spec' is missing; it must hold the specification as JSON");
   Specification specification;
-  const auto invalid = caught([&] {
+  const auto invalid = error_of([&] {
     specification = specification_from_json(*text);
     specification.validate(shape);
   });

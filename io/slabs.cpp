@@ -47,7 +47,7 @@ void in_rounds(const FileRanks& ranks, const SlabTarget& target, const Slab& sla
   std::int64_t offset = 0;
   for (std::int64_t round = 0; round < num_rounds; ++round) {
     const Slab* piece = round < num_pieces ? &pieces[static_cast<std::size_t>(round)] : nullptr;
-    const auto error = caught([&] { transfer(select(target.dataset, piece, target.what), properties.get(), offset); });
+    const auto error = error_of([&] { transfer(select(target.dataset, piece, target.what), properties.get(), offset); });
     if (error && !first_error) first_error = error;
     if (piece != nullptr) offset += piece->num_elements() * target.element_bytes;
   }

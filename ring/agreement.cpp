@@ -1,9 +1,7 @@
 #include "ring/agreement.h"
 
 #include <cstdint>
-#include <exception>
 #include <limits>
-#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,26 +13,9 @@ namespace hilbertring {
 
 namespace {
 
-std::optional<Error> error_of(const std::function<void()>& step) {
-  try {
-    step();
-    return std::nullopt;
-  } catch (const Error& error) {
-    return error;
-  } catch (const std::bad_alloc&) {
-    return failure("not enough memory");
-  } catch (const std::exception& exception) {
-    return failure(exception.what());
-  } catch (...) {
-    return failure("unknown exception");
-  }
-}
-
-/// "kind rank library\nmessage": the constructor of Error puts the library in front of the message, so it is taken off here.
+/// "kind rank library\nmessage"
 std::string to_text(const Error& error) {
-  std::string message = error.what();
-  if (!error.library().empty()) message.erase(0, error.library().size() + 2);
-  return std::to_string(static_cast<int>(error.kind())) + " " + std::to_string(error.rank()) + " " + error.library() + "\n" + message;
+  return std::to_string(static_cast<int>(error.kind())) + " " + std::to_string(error.rank()) + " " + error.library() + "\n" + error.message();
 }
 
 Error from_text(const std::string& text, std::int64_t failed_rank) {
