@@ -18,7 +18,7 @@ std::int64_t RowLists::count(Rank rank) const {
 namespace {
 
 /// Rows of less than this are packed by one thread: waking the others would cost more than the copy.
-constexpr std::int64_t kMinParallelBytes = 64 * 1024;
+constexpr std::int64_t kMinParallelBytes = std::int64_t{64} * 1024;
 
 /// Row `index` of the exchange with one rank: entry index % n of its list, batch element index / n.
 template <class Byte>
