@@ -70,11 +70,11 @@ class Problem {
       : setting_(setting), pattern_(setting.specification, setting.shape), stream_(stream), attention_(make_cuda_attention(stream, meter_)) {
     const ElementType real = arithmetic_type(setting_.type);
     for (const TensorId id : {TensorId::kQ, TensorId::kK, TensorId::kV, TensorId::kDo}) inputs_[index(id)] = upload(id);
-    for (DeviceBuffer& result : results_) result = DeviceBuffer(num_elements() * size_bytes(real), meter_);
-    for (DeviceBuffer& scalar : scalars_) scalar = DeviceBuffer(num_elements() / shape().head_dim * size_bytes(real), meter_);
+    for (Buffer& result : results_) result = make_device_buffer(num_elements() * size_bytes(real), meter_);
+    for (Buffer& scalar : scalars_) scalar = make_device_buffer(num_elements() / shape().head_dim * size_bytes(real), meter_);
     std::vector<std::int64_t> times(static_cast<std::size_t>(shape().tokens));
     std::iota(times.begin(), times.end(), 0);
-    times_ = DeviceBuffer(static_cast<std::int64_t>(times.size() * sizeof(std::int64_t)), meter_);
+    times_ = make_device_buffer(static_cast<std::int64_t>(times.size() * sizeof(std::int64_t)), meter_);
     check(cudaMemcpy(times_.data(), times.data(), times.size() * sizeof(std::int64_t), cudaMemcpyHostToDevice));
     for (std::int64_t query = 0; query < num_chunks(); ++query) {
       for (std::int64_t step = 0; step < num_chunks(); ++step) pairs_.push_back({chunk(query), chunk((query - step + num_chunks()) % num_chunks())});
@@ -92,7 +92,7 @@ class Problem {
   /// Forward and backward once, from a clean state; largest relative error of sampled rows of o, dq, dk, dv. NaN comes out as NaN.
   double worst_error() {
     fill(scalars_[kRowMax], -std::numeric_limits<float>::infinity());
-    for (DeviceBuffer* buffer : {&scalars_[kRowSum], &results_[kO], &results_[kDq], &results_[kDk], &results_[kDv]}) fill(*buffer, 0);
+    for (Buffer* buffer : {&scalars_[kRowSum], &results_[kO], &results_[kDq], &results_[kDk], &results_[kDv]}) fill(*buffer, 0);
     // Copies from ordinary host memory may return before they have arrived, and the kernels' stream does not wait for the default one.
     check(cudaDeviceSynchronize());
     num_pairs_ = attention_->forward(pattern_, forward_operands(), pairs_) + attention_->take_uncounted_pairs();
@@ -125,22 +125,22 @@ class Problem {
   std::int64_t num_elements() const { return shape().heads * shape().tokens * shape().head_dim; }
   double scale() const { return 1 / std::sqrt(static_cast<double>(shape().head_dim)); }
 
-  DeviceBuffer upload(TensorId id) const {
+  Buffer upload(TensorId id) const {
     std::vector<std::byte> data(static_cast<std::size_t>(num_elements() * size_bytes(setting_.type)));
     const std::vector<float>& values = pool(id);
 #pragma omp parallel for
     for (std::int64_t i = 0; i < num_elements(); ++i) {
       store_element(data.data(), setting_.type, i, static_cast<double>(values[static_cast<std::size_t>(i % kPoolSize)]));
     }
-    DeviceBuffer buffer(static_cast<std::int64_t>(data.size()), meter_);
+    Buffer buffer = make_device_buffer(static_cast<std::int64_t>(data.size()), meter_);
     check(cudaMemcpy(buffer.data(), data.data(), data.size(), cudaMemcpyHostToDevice));
     return buffer;
   }
-  static void fill(const DeviceBuffer& buffer, float value) {
+  static void fill(const Buffer& buffer, float value) {
     const std::vector<float> values(static_cast<std::size_t>(buffer.size_bytes()) / sizeof(float), value);
     check(cudaMemcpy(buffer.data(), values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice));
   }
-  static std::vector<float> download(const DeviceBuffer& buffer) {
+  static std::vector<float> download(const Buffer& buffer) {
     std::vector<float> values(static_cast<std::size_t>(buffer.size_bytes()) / sizeof(float));
     check(cudaMemcpy(values.data(), buffer.data(), values.size() * sizeof(float), cudaMemcpyDeviceToHost));
     return values;
@@ -230,10 +230,10 @@ class Problem {
   cudaStream_t stream_;
   std::shared_ptr<MemoryMeter> meter_ = std::make_shared<MemoryMeter>();
   std::unique_ptr<BlockAttention> attention_;
-  std::array<DeviceBuffer, 4> inputs_;   ///< by TensorId
-  std::array<DeviceBuffer, 4> results_;  ///< by Result
-  std::array<DeviceBuffer, 3> scalars_;  ///< by Scalar
-  DeviceBuffer times_;
+  std::array<Buffer, 4> inputs_;   ///< by TensorId
+  std::array<Buffer, 4> results_;  ///< by Result
+  std::array<Buffer, 3> scalars_;  ///< by Scalar
+  Buffer times_;
   std::vector<ChunkPair> pairs_;
   std::vector<float> lse2_, delta_;
   std::int64_t num_pairs_ = 0;

@@ -3,7 +3,11 @@ include(CMakePackageConfigHelpers)
 
 set(package_directory ${CMAKE_INSTALL_LIBDIR}/cmake/HilbertRing)
 
-install(TARGETS hilbertring_core hilbertring_hilbert hilbertring_ring hilbertring_io EXPORT HilbertRingTargets
+set(installed_libraries hilbertring_core hilbertring_hilbert hilbertring_ring hilbertring_io)
+if(HILBERTRING_HAS_CUDA)
+  list(APPEND installed_libraries hilbertring_cuda)
+endif()
+install(TARGETS ${installed_libraries} EXPORT HilbertRingTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY core hilbert ring io DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hilbertring FILES_MATCHING PATTERN "*.h")
 install(FILES hilbertring.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hilbertring)

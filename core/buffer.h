@@ -23,22 +23,29 @@ class MemoryMeter {
   std::int64_t peak_bytes_ = 0;
 };
 
-/// Host memory aligned to 64 bytes, uninitialised, move-only. Throws Error(kFailure) "not enough memory: ..." when it can't be had.
+/// Memory of one owner, uninitialised, move-only. The constructor's is the host's, aligned to 64 bytes; it throws Error(kFailure) "not enough memory:
+/// ..." when it can't be had.
 class Buffer {
  public:
+  using Free = void (*)(std::byte*) noexcept;
+
   Buffer() = default;
   Buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter);
+  /// Takes over memory that `free` gives back: a device's, say.
+  Buffer(std::byte* data, std::int64_t num_bytes, Free free, std::shared_ptr<MemoryMeter> meter);
   Buffer(Buffer&&) noexcept = default;
   Buffer& operator=(Buffer&&) noexcept = default;
 
   std::byte* data() const { return data_.get(); }
   std::int64_t size_bytes() const { return size_bytes_; }
   std::span<std::byte> bytes() const { return {data_.get(), static_cast<std::size_t>(size_bytes_)}; }
+  /// Host memory only.
   void fill_zero();
 
  private:
   struct Release {
     std::int64_t num_bytes;
+    Free free;
     std::shared_ptr<MemoryMeter> meter;
     void operator()(std::byte* data) const noexcept;
   };

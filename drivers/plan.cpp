@@ -52,7 +52,7 @@ LargestRank largest_rank(const Schedule& schedule, int num_threads) {
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t i = 0; i < count; ++i) {
     const Rank rank(count == 1 ? 0 : i * (num_ranks - 1) / (count - 1));
-    const MemoryPrediction memory = predict_memory(schedule, rank, num_threads, type);
+    const MemoryPrediction memory = predict_memory(schedule, rank, Backend::kCpu, num_threads, type).host;
     all[static_cast<std::size_t>(i)] = {rank, memory, peak_with_slab(memory, schedule, rank, type), count};
   }
   return *std::max_element(all.begin(), all.end(), [](const LargestRank& a, const LargestRank& b) { return a.peak_bytes < b.peak_bytes; });

@@ -104,7 +104,8 @@ struct RunPlan {
 std::int64_t predicted_peak(const Job& job, const RunPlan& plan) {
   const Schedule& schedule = *plan.task.schedule;
   const auto of_rank = [&](Rank rank) {
-    return peak_with_slab(predict_memory(schedule, rank, plan.setting.num_threads, plan.task.output_type), schedule, rank, plan.task.output_type);
+    const RankMemory memory = predict_memory(schedule, rank, plan.task.options.backend, plan.setting.num_threads, plan.task.output_type);
+    return peak_with_slab(memory.host, schedule, rank, plan.task.output_type);
   };
   if (plan.transport == TransportKind::kMpi) return job.max(of_rank(Rank(job.rank())));
   std::int64_t peak = 0;

@@ -109,7 +109,7 @@ class RankRun {
 
   RunTotals finished_totals() {
     std::array<double, 2> times = {totals_.read_seconds, totals_.write_seconds};
-    std::array<std::int64_t, 3> bytes = {attention_.memory().peak_bytes(), attention_.predicted_memory().peak_bytes(), peak_resident_bytes()};
+    std::array<std::int64_t, 3> bytes = {attention_.memory().peak_bytes(), attention_.predicted_memory().host.peak_bytes(), peak_resident_bytes()};
     transport_.all_reduce(std::span<double>(times), Reduction::kMax);
     transport_.all_reduce(std::span<std::int64_t>(bytes), Reduction::kMax);
     totals_.read_seconds = times[0];

@@ -5,8 +5,8 @@
 #include <numbers>
 #include <utility>
 
-#include "core/cpu/cpu_attention.h"
 #include "core/error.h"
+#include "ring/rank_times.h"
 #include "ring/redistribution.h"
 #include "ring/ring_pass.h"
 #include "ring/shard.h"
@@ -18,21 +18,20 @@ namespace {
 /// A kernel call ends at a query chunk once it holds this many multiply-adds: about a tenth of a second, after which the ring is looked after.
 constexpr std::int64_t kWorkPerCall = std::int64_t{1} << 31;
 
-MemoryPrediction admitted_memory(const Schedule& schedule, Rank rank, const RingOptions& options) {
-  const MemoryPrediction memory = predict_memory(schedule, rank, options.num_threads, options.output_type);
-  if (options.memory_limit_bytes > 0 && memory.total_bytes() > options.memory_limit_bytes) {
-    throw failure("not enough memory: rank " + std::to_string(rank.value) + " needs " + std::to_string(memory.total_bytes()) +
+RankMemory admitted_memory(const Schedule& schedule, Rank rank, const RingOptions& options) {
+  const RankMemory memory = predict_memory(schedule, rank, options.backend, options.num_threads, options.output_type);
+  if (options.memory_limit_bytes > 0 && memory.host.total_bytes() > options.memory_limit_bytes) {
+    throw failure("not enough memory: rank " + std::to_string(rank.value) + " needs " + std::to_string(memory.host.total_bytes()) +
                   " bytes, the limit is " + std::to_string(options.memory_limit_bytes) + " (more ranks need less each)");
   }
   return memory;
 }
 
-void fill(const Tensor& tensor, double value) {
-  const std::int64_t size = tensor.size_bytes() / size_bytes(tensor.type);
-  for (std::int64_t i = 0; i < size; ++i) store_element(tensor.data, tensor.type, i, value);
+/// On the CPU there is but one place, and one meter.
+RankMeters make_meters(Backend backend) {
+  const auto host = std::make_shared<MemoryMeter>();
+  return {.device = backend == Backend::kCpu ? host : std::make_shared<MemoryMeter>(), .host = host};
 }
-
-void fill_zero(const Tensor& tensor) { std::fill_n(tensor.data, tensor.size_bytes(), std::byte{0}); }
 
 }  // namespace
 
@@ -42,6 +41,8 @@ struct RingAttention::State {
   Redistribution make_redistribution(const Order& order);
   const Redistribution& redistribution_of(ShardTensor tensor) const;
   Tensor tensor_of(ShardTensor tensor) const;
+  void load(ShardTensor tensor, std::span<const std::byte> slab);
+  void store(ShardTensor tensor, ElementType type, std::span<std::byte> slab);
   /// Calls `kernel(span of pairs)` for handfuls of pairs and looks after the ring (if one is turning) in between.
   template <class Kernel>
   void fold(Pass pass, std::span<const ChunkPair> pairs, RingPass* ring, Kernel&& kernel);
@@ -50,19 +51,20 @@ struct RingAttention::State {
   PassReport measured(Pass pass, const std::function<void(PassReport&)>& body);
   void forward(PassReport& report);
   void backward(PassReport& report);
-  BackwardOperands own_backward_operands() const;
-  /// Times of a visitor's rows, on the side that travels.
-  std::span<const std::int64_t> visitor_times(const Order& order, Rank owner);
+  BackwardOperands own_backward_operands();
+  Times own_times() { return {query_times.of(*schedule->orders().queries, rank), key_times.of(*schedule->orders().keys, rank)}; }
 
   Transport& transport;
   std::shared_ptr<const Schedule> schedule;
   RingOptions options;
   Rank rank;
-  MemoryPrediction prediction;
-  std::shared_ptr<MemoryMeter> meter = std::make_shared<MemoryMeter>();
-  std::unique_ptr<BlockAttention> kernels;
+  RankMemory prediction;
+  RankMeters meters;
+  std::shared_ptr<MemoryMeter> gpu_scratch = std::make_shared<MemoryMeter>();
+  std::unique_ptr<ComputeDevice> device;
+  BlockAttention& kernels;
   Shard shard;
-  Buffer query_times, key_times, guest_times;
+  RankTimes query_times, key_times;
   Redistribution queries;
   std::optional<Redistribution> keys;  ///< only if the keys have an order of their own
   bool is_forward_done = false;
@@ -75,22 +77,20 @@ RingAttention::State::State(Transport& t, std::shared_ptr<const Schedule> s, Rin
       options(std::move(o)),
       rank(t.rank()),
       prediction(admitted_memory(*schedule, rank, options)),
-      kernels(make_cpu_attention(options.num_threads)),
-      shard(schedule->problem(), schedule->placement().num_rows(rank), meter),
-      query_times(times_bytes(schedule->problem(), shard.q.rows), meter),
-      key_times(times_bytes(schedule->problem(), shard.q.rows), meter),
+      meters(make_meters(options.backend)),
+      device(make_device(options.backend, options.gpu, options.num_threads, gpu_scratch)),
+      kernels(device->attention()),
+      shard(schedule->problem(), schedule->placement().num_rows(rank), *device, meters.device),
+      query_times(*schedule, shard.q.rows, *device, meters),
+      key_times(*schedule, shard.q.rows, *device, meters),
       queries(make_redistribution(*schedule->orders().queries)) {
-  const Orders& orders = schedule->orders();
-  if (orders.keys != orders.queries) keys.emplace(make_redistribution(*orders.keys));
-  if (schedule->problem().specification.causal != Causal::kSequence) return;
-  fill_times(*orders.queries, schedule->placement(), rank, times_in(query_times));
-  fill_times(*orders.keys, schedule->placement(), rank, times_in(key_times));
+  if (schedule->orders().keys != schedule->orders().queries) keys.emplace(make_redistribution(*schedule->orders().keys));
 }
 
 Redistribution RingAttention::State::make_redistribution(const Order& order) {
-  const Buffer rows(shard.q.rows * static_cast<std::int64_t>(sizeof(std::int64_t)), meter);
+  const Buffer rows(shard.q.rows * static_cast<std::int64_t>(sizeof(std::int64_t)), meters.host);
   fill_times(order, schedule->placement(), rank, times_in(rows));
-  return {transport, order.num_tokens(), times_in(rows), meter, options.num_threads};
+  return {transport, order.num_tokens(), times_in(rows), meters.host, options.num_threads};
 }
 
 const Redistribution& RingAttention::State::redistribution_of(ShardTensor tensor) const {
@@ -116,6 +116,8 @@ Tensor RingAttention::State::tensor_of(ShardTensor tensor) const {
 template <class Kernel>
 void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, RingPass* ring, Kernel&& kernel) {
   const Shape& shape = schedule->problem().shape;
+  // A GPU works while the host looks after the ring, and wants to be full.
+  const std::int64_t work_per_call = device->is_host() ? kWorkPerCall : std::numeric_limits<std::int64_t>::max();
   while (!pairs.empty()) {
     std::size_t count = 0;
     std::int64_t work = 0;
@@ -123,7 +125,7 @@ void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, Rin
     do {
       const ChunkPair& pair = pairs[count++];
       work += pair.queries.positions.size() * pair.keys.positions.size() * shape.batch * shape.heads * shape.head_dim;
-    } while (work < kWorkPerCall ? count < pairs.size() : !ends_chunk());
+    } while (work < work_per_call ? count < pairs.size() : !ends_chunk());
     kernel(pairs.first(count));
     pairs = pairs.subspan(count);
     done_pairs += static_cast<std::int64_t>(count);
@@ -149,14 +151,6 @@ void RingAttention::State::run(RingPass& ring, const std::function<void(const Vi
   }
 }
 
-std::span<const std::int64_t> RingAttention::State::visitor_times(const Order& order, Rank owner) {
-  if (guest_times.size_bytes() == 0) return {};
-  const auto rows = static_cast<std::size_t>(schedule->placement().num_rows(owner));
-  const std::span<std::int64_t> times = times_in(guest_times).first(rows);
-  fill_times(order, schedule->placement(), owner, times);
-  return times;
-}
-
 PassReport RingAttention::State::measured(Pass pass, const std::function<void(PassReport&)>& body) {
   PassReport report;
   done_pairs = 0;
@@ -165,57 +159,58 @@ PassReport RingAttention::State::measured(Pass pass, const std::function<void(Pa
   const std::int64_t sent_before = transport.sent_bytes();
   const auto begin = std::chrono::steady_clock::now();
   body(report);
+  device->wait();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   report.sent_bytes = transport.sent_bytes() - sent_before;
   return report;
 }
 
 void RingAttention::State::forward(PassReport& report) {
-  const VisitBufferSizes sizes = visit_buffer_sizes(*schedule, Pass::kForward, rank);
-  VisitBuffers buffers(sizes, meter);
-  guest_times = Buffer(sizes.num_slots > 0 ? times_bytes(schedule->problem(), schedule->placement().max_rows()) : 0, meter);
-  fill(shard.row_max, -std::numeric_limits<double>::infinity());
-  fill_zero(shard.row_sum);
-  fill_zero(shard.o);
+  const VisitBufferSizes sizes = visit_buffer_sizes(*schedule, Pass::kForward, rank, device->is_host());
+  VisitBuffers buffers(sizes, *device, meters);
+  RankTimes visitor_times(*schedule, sizes.num_slots > 0 ? schedule->placement().max_rows() : 0, *device, meters);
+  device->fill(shard.row_max, -std::numeric_limits<double>::infinity());
+  device->fill(shard.row_sum, 0);
+  device->fill(shard.o, 0);
 
   ForwardOperands own{.q = shard.q,
                       .k = shard.k,
                       .v = shard.v,
-                      .times = {times_in(query_times), times_in(key_times)},
+                      .times = own_times(),
                       .scale = schedule->problem().specification.scale_for(schedule->problem().shape),
                       .row_max = shard.row_max,
                       .row_sum = shard.row_sum,
                       .o = shard.o};
-  RingPass ring(*schedule, Pass::kForward, transport, {.operands = {shard.k, shard.v}, .accumulators = {}}, buffers, options.num_threads);
+  RingPass ring(*schedule, Pass::kForward, transport, *device, {.operands = {shard.k, shard.v}, .accumulators = {}}, buffers);
   const auto fold_pairs = [&](const ForwardOperands& operands, const std::vector<ChunkPair>& pairs) {
     fold(Pass::kForward, pairs, &ring,
-         [&](std::span<const ChunkPair> some) { report.allowed_pairs += kernels->forward(schedule->pattern(), operands, some); });
+         [&](std::span<const ChunkPair> some) { report.allowed_pairs += kernels.forward(schedule->pattern(), operands, some); });
   };
-  if (!options.move_nothing) ring.pump();
+  if (!options.move_nothing) ring.start();
   fold_pairs(own, schedule->own_pairs_below(rank));
   run(ring, [&](const Visit& visit) {
     ForwardOperands operands = own;
     operands.k = visit.rows.operands[0];
     operands.v = visit.rows.operands[1];
-    operands.times.keys = visitor_times(*schedule->orders().keys, visit.owner);
+    operands.times.keys = visitor_times.of(*schedule->orders().keys, visit.owner);
     fold_pairs(operands, schedule->visit_pairs(Rotation::kKvUp, rank, visit.owner));
   });
   fold_pairs(own, schedule->own_pairs_above(rank));
-  report.allowed_pairs += kernels->take_uncounted_pairs();
-  kernels->finish_forward(own);
+  kernels.finish_forward(own);
+  report.allowed_pairs += kernels.take_uncounted_pairs();
   report.waiting_seconds = ring.waiting_seconds();
-  guest_times = Buffer();
+  device->wait();  // buffers are about to go
   is_forward_done = true;
 }
 
-BackwardOperands RingAttention::State::own_backward_operands() const {
+BackwardOperands RingAttention::State::own_backward_operands() {
   return {.q = shard.q,
           .d_o = shard.d_o,
           .k = shard.k,
           .v = shard.v,
           .lse2 = shard.row_max,
           .delta = shard.delta,
-          .times = {times_in(query_times), times_in(key_times)},
+          .times = own_times(),
           .scale = schedule->problem().specification.scale_for(schedule->problem().shape),
           .dq = shard.dq,
           .dk = shard.dk,
@@ -224,21 +219,21 @@ BackwardOperands RingAttention::State::own_backward_operands() const {
 
 void RingAttention::State::backward(PassReport& report) {
   const Rotation rotation = schedule->rotation(Pass::kBackward);
-  const VisitBufferSizes sizes = visit_buffer_sizes(*schedule, Pass::kBackward, rank);
-  VisitBuffers buffers(sizes, meter);
-  guest_times = Buffer(sizes.num_slots > 0 ? times_bytes(schedule->problem(), schedule->placement().max_rows()) : 0, meter);
-  kernels->dot_rows(shard.delta, shard.d_o, shard.o);
-  for (const Tensor& gradient : {shard.dq, shard.dk, shard.dv}) fill_zero(gradient);
+  const VisitBufferSizes sizes = visit_buffer_sizes(*schedule, Pass::kBackward, rank, device->is_host());
+  VisitBuffers buffers(sizes, *device, meters);
+  RankTimes visitor_times(*schedule, sizes.num_slots > 0 ? schedule->placement().max_rows() : 0, *device, meters);
+  kernels.dot_rows(shard.delta, shard.d_o, shard.o);
+  for (const Tensor& gradient : {shard.dq, shard.dk, shard.dv}) device->fill(gradient, 0);
 
   const BackwardOperands own = own_backward_operands();
   Travellers travellers = rotation == Rotation::kKvUp ? Travellers{{shard.k, shard.v}, {shard.dk, shard.dv}}
                                                       : Travellers{{shard.q, shard.d_o, shard.row_max, shard.delta}, {shard.dq}};
-  const auto fold_pairs = [&](const BackwardOperands& operands, const std::vector<ChunkPair>& pairs, RingPass* ring) {
-    fold(Pass::kBackward, pairs, ring, [&](std::span<const ChunkPair> some) { kernels->backward(schedule->pattern(), operands, some); });
+  RingPass ring(*schedule, Pass::kBackward, transport, *device, std::move(travellers), buffers);
+  const auto fold_pairs = [&](const BackwardOperands& operands, const std::vector<ChunkPair>& pairs) {
+    fold(Pass::kBackward, pairs, &ring, [&](std::span<const ChunkPair> some) { kernels.backward(schedule->pattern(), operands, some); });
   };
-  // Accumulators leave home with the first pump: not before the own part is folded.
-  fold_pairs(own, schedule->own_pairs_below(rank), nullptr);
-  RingPass ring(*schedule, Pass::kBackward, transport, std::move(travellers), buffers, options.num_threads);
+  if (!options.move_nothing) ring.start();
+  fold_pairs(own, schedule->own_pairs_below(rank));
   run(ring, [&](const Visit& visit) {
     BackwardOperands operands = own;
     if (rotation == Rotation::kKvUp) {
@@ -246,20 +241,20 @@ void RingAttention::State::backward(PassReport& report) {
       operands.v = visit.rows.operands[1];
       operands.dk = visit.rows.accumulators[0];
       operands.dv = visit.rows.accumulators[1];
-      operands.times.keys = visitor_times(*schedule->orders().keys, visit.owner);
+      operands.times.keys = visitor_times.of(*schedule->orders().keys, visit.owner);
     } else {
       operands.q = visit.rows.operands[0];
       operands.d_o = visit.rows.operands[1];
       operands.lse2 = visit.rows.operands[2];
       operands.delta = visit.rows.operands[3];
       operands.dq = visit.rows.accumulators[0];
-      operands.times.queries = visitor_times(*schedule->orders().queries, visit.owner);
+      operands.times.queries = visitor_times.of(*schedule->orders().queries, visit.owner);
     }
-    fold_pairs(operands, schedule->visit_pairs(rotation, rank, visit.owner), &ring);
+    fold_pairs(operands, schedule->visit_pairs(rotation, rank, visit.owner));
   });
-  fold_pairs(own, schedule->own_pairs_above(rank), nullptr);
+  fold_pairs(own, schedule->own_pairs_above(rank));
   report.waiting_seconds = ring.waiting_seconds();
-  guest_times = Buffer();
+  device->wait();  // buffers are about to go
 }
 
 RingAttention::RingAttention(Transport& transport, std::shared_ptr<const Schedule> schedule, RingOptions options)
@@ -267,10 +262,40 @@ RingAttention::RingAttention(Transport& transport, std::shared_ptr<const Schedul
 RingAttention::~RingAttention() = default;
 RingAttention::RingAttention(RingAttention&&) noexcept = default;
 
-void RingAttention::load(ShardTensor tensor, std::span<const std::byte> slab) {
-  state_->redistribution_of(tensor).to_shard(slab, state_->tensor_of(tensor));
-  state_->is_forward_done = false;
+void RingAttention::State::load(ShardTensor tensor, std::span<const std::byte> slab) {
+  const Tensor target = tensor_of(tensor);
+  is_forward_done = false;
+  if (device->is_host()) return redistribution_of(tensor).to_shard(slab, target);
+  const Buffer memory = device->allocate_shared(target.size_bytes(), meters.host);
+  Tensor on_host = target;
+  on_host.data = memory.data();
+  redistribution_of(tensor).to_shard(slab, on_host);
+  device->copy_in(target.data, on_host.data, target.size_bytes());
+  device->wait();
 }
+
+void RingAttention::State::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) {
+  const bool is_lse = tensor == ShardTensor::kLse;
+  const SlabLayout layout = is_lse ? SlabLayout::kHeadMajor : SlabLayout::kTokenMajor;
+  Tensor result = tensor_of(tensor);
+  Buffer converted, on_host;
+  if (type != result.type || is_lse) {
+    const Tensor computed = result;
+    result.type = type;
+    converted = device->allocate(result.size_bytes(), meters.device);
+    result.data = converted.data();
+    device->convert(computed, result, is_lse ? std::numbers::ln2 : 1.0);
+  }
+  if (!device->is_host()) {
+    on_host = device->allocate_shared(result.size_bytes(), meters.host);
+    device->copy_out(on_host.data(), result.data, result.size_bytes());
+    device->wait();
+    result.data = on_host.data();
+  }
+  redistribution_of(tensor).to_slab(result, slab, layout);
+}
+
+void RingAttention::load(ShardTensor tensor, std::span<const std::byte> slab) { state_->load(tensor, slab); }
 
 PassReport RingAttention::forward() {
   return state_->measured(Pass::kForward, [this](PassReport& report) { state_->forward(report); });
@@ -283,22 +308,15 @@ PassReport RingAttention::backward() {
   return state_->measured(Pass::kBackward, [this](PassReport& report) { state_->backward(report); });
 }
 
-void RingAttention::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) {
-  const Tensor result = state_->tensor_of(tensor);
-  const bool is_lse = tensor == ShardTensor::kLse;
-  const SlabLayout layout = is_lse ? SlabLayout::kHeadMajor : SlabLayout::kTokenMajor;
-  const Redistribution& redistribution = state_->redistribution_of(tensor);
-  if (type == result.type && !is_lse) return redistribution.to_slab(result, slab, layout);
-  Tensor converted = result;
-  converted.type = type;
-  const Buffer memory(converted.size_bytes(), state_->meter);
-  converted.data = memory.data();
-  convert(result, converted, is_lse ? std::numbers::ln2 : 1.0, state_->options.num_threads);
-  redistribution.to_slab(converted, slab, layout);
-}
+void RingAttention::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) { state_->store(tensor, type, slab); }
 
-const MemoryMeter& RingAttention::memory() const { return *state_->meter; }
-const MemoryPrediction& RingAttention::predicted_memory() const { return state_->prediction; }
-std::string RingAttention::device() const { return state_->kernels->description(); }
+const MemoryMeter& RingAttention::memory() const { return *state_->meters.host; }
+const MemoryMeter& RingAttention::gpu_memory() const {
+  static const MemoryMeter nothing;
+  return state_->device->is_host() ? nothing : *state_->meters.device;
+}
+const MemoryMeter& RingAttention::gpu_scratch() const { return *state_->gpu_scratch; }
+const RankMemory& RingAttention::predicted_memory() const { return state_->prediction; }
+std::string RingAttention::device() const { return state_->device->description(); }
 
 }  // namespace hilbertring

@@ -10,6 +10,7 @@
 
 #include "core/block_attention.h"
 #include "core/buffer.h"
+#include "ring/backend.h"
 #include "ring/memory_model.h"
 #include "ring/schedule.h"
 #include "ring/transport.h"
@@ -32,9 +33,11 @@ struct PassReport {
 using ProgressCallback = std::function<void(Pass pass, std::int64_t done, std::int64_t total)>;
 
 struct RingOptions {
-  int num_threads = 1;                              ///< of the kernels on this rank
+  Backend backend = Backend::kCpu;
+  int gpu = 0;                                      ///< Backend::kCuda: of the GPUs that this process sees, the one of this rank
+  int num_threads = 1;                              ///< of the CPU's kernels on this rank, or of the host's part of a GPU's work
   ElementType output_type = ElementType::kFloat32;  ///< largest type that results will be stored as: for the memory prediction
-  std::int64_t memory_limit_bytes = 0;              ///< of this rank; a prediction above it is refused with the figure; 0: no limit
+  std::int64_t memory_limit_bytes = 0;              ///< of this rank's host memory; a prediction above it is refused with the figure; 0: no limit
   bool move_nothing = false;  ///< for benchmarks: computes every block on whatever is in the buffers, sends nothing; results are meaningless
   ProgressCallback progress = {};
 };
@@ -67,8 +70,11 @@ class RingAttention {
   /// Hands out a result as `type` (one rounding from what was computed in). kLse is float32 (float64 is allowed too).
   void store(ShardTensor tensor, ElementType type, std::span<std::byte> slab);
 
+  /// Of the host; on the GPU besides: tensors, and what its kernels need for themselves (not predicted).
   const MemoryMeter& memory() const;
-  const MemoryPrediction& predicted_memory() const;
+  const MemoryMeter& gpu_memory() const;
+  const MemoryMeter& gpu_scratch() const;
+  const RankMemory& predicted_memory() const;
   std::string device() const;
 
  private:

@@ -122,7 +122,7 @@ AttentionReport attention(MPI_Comm communicator, const Specification& specificat
   report.forward = forward(ring, inputs, outputs);
   if (problem.with_gradient) report.backward = backward(ring, outputs);
   report.peak_bytes = ring.memory().peak_bytes();
-  report.predicted_peak_bytes = ring.predicted_memory().peak_bytes();
+  report.predicted_peak_bytes = ring.predicted_memory().host.peak_bytes();
   report.device = ring.device();
   return report;
 }

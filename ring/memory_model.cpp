@@ -1,9 +1,12 @@
 #include "ring/memory_model.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "core/cpu/cpu_attention.h"
 #include "ring/redistribution.h"
+#include "ring/rank_times.h"
 #include "ring/shard.h"
 #include "ring/visit_buffers.h"
 
@@ -11,19 +14,85 @@ namespace hilbertring {
 
 namespace {
 
-/// What RingAttention::store holds at a time: the result as it will be written, if that is another type, and the messages.
-std::int64_t store_bytes(const Schedule& schedule, std::int64_t num_rows, std::int64_t columns, ElementType type, bool is_converted) {
+std::int64_t redistribution_staging(const Schedule& schedule, std::int64_t row_bytes) {
   const Shape& shape = schedule.problem().shape;
-  const std::int64_t row_bytes = columns * size_bytes(type);
-  const std::int64_t staging = Redistribution::staging_bytes(shape.tokens, schedule.num_ranks(), shape.batch, shape.heads, row_bytes);
-  return staging + (is_converted ? shape.batch * shape.heads * num_rows * row_bytes : 0);
+  return Redistribution::staging_bytes(shape.tokens, schedule.num_ranks(), shape.batch, shape.heads, row_bytes);
 }
 
-std::int64_t pass_bytes(const Schedule& schedule, Pass pass, Rank rank) {
-  const VisitBufferSizes sizes = visit_buffer_sizes(schedule, pass, rank);
-  const std::int64_t visitor_rows = sizes.num_slots > 0 ? schedule.placement().max_rows() : 0;
-  return sizes.total_bytes() + times_bytes(schedule.problem(), visitor_rows);
-}
+class Predictor {
+ public:
+  Predictor(const Schedule& schedule, Rank rank, ElementType output_type)
+      : schedule_(schedule),
+        problem_(schedule.problem()),
+        rank_(rank),
+        num_rows_(schedule.placement().num_rows(rank)),
+        output_type_(output_type),
+        is_converted_(output_type != arithmetic_type(problem_.type)) {}
+
+  MemoryPrediction for_cpu(int num_threads) const {
+    MemoryPrediction memory = bookkeeping();
+    memory.shard_bytes = shard_bytes();
+    const std::int64_t output = staging(output_type_) + (is_converted_ ? tensor_bytes(output_type_) : 0);
+    memory.load_bytes = std::max({staging(problem_.type), output, lse_staging() + lse_bytes()});
+    for (const auto& [pass, bytes] : passes(memory)) {
+      const VisitBufferSizes sizes = visit_buffer_sizes(schedule_, pass, rank_, true);
+      *bytes = sizes.tensor_bytes() + sizes.parcel_bytes() + RankTimes::device_bytes(problem_, visitor_rows(sizes));
+    }
+    memory.scratch_bytes = num_threads * cpu_scratch_bytes_per_thread(problem_.shape.head_dim, problem_.type);
+    return memory;
+  }
+
+  /// Tensors pass through the host whole, one at a time; so do all messages.
+  RankMemory for_cuda() const {
+    RankMemory memory{.host = bookkeeping(), .gpu = {}};
+    memory.host.load_bytes = std::max({staging(problem_.type) + tensor_bytes(problem_.type), staging(output_type_) + tensor_bytes(output_type_),
+                                       lse_staging() + lse_bytes()});
+    memory.host.shard_bytes = 2 * RankTimes::host_bytes(problem_, num_rows_);
+    memory.gpu.shard_bytes = shard_bytes();
+    memory.gpu.load_bytes = std::max(is_converted_ ? tensor_bytes(output_type_) : 0, lse_bytes());
+    for (const auto& [pass, bytes] : passes(memory.host)) {
+      const VisitBufferSizes sizes = visit_buffer_sizes(schedule_, pass, rank_, false);
+      *bytes = sizes.parcel_bytes() + RankTimes::host_bytes(problem_, visitor_rows(sizes));
+      (pass == Pass::kForward ? memory.gpu.forward_bytes : memory.gpu.backward_bytes) =
+          sizes.tensor_bytes() + RankTimes::device_bytes(problem_, visitor_rows(sizes));
+    }
+    return memory;
+  }
+
+ private:
+  /// What the host keeps to know which token lies where.
+  MemoryPrediction bookkeeping() const {
+    const std::int64_t slab = sequence_slab(problem_.shape.tokens, schedule_.num_ranks(), rank_).size();
+    const bool has_two_orders = schedule_.orders().queries != schedule_.orders().keys;
+    MemoryPrediction memory;
+    memory.redistribution_bytes = (has_two_orders ? 2 : 1) * Redistribution::kept_bytes(num_rows_, slab, schedule_.num_ranks());
+    memory.setup_bytes = Redistribution::setup_bytes(num_rows_, slab) + num_rows_ * static_cast<std::int64_t>(sizeof(std::int64_t));
+    return memory;
+  }
+
+  std::vector<std::pair<Pass, std::int64_t*>> passes(MemoryPrediction& memory) const {
+    std::vector<std::pair<Pass, std::int64_t*>> all{{Pass::kForward, &memory.forward_bytes}};
+    if (problem_.with_gradient) all.emplace_back(Pass::kBackward, &memory.backward_bytes);
+    return all;
+  }
+
+  std::int64_t shard_bytes() const { return Shard::size_bytes(problem_, num_rows_) + 2 * RankTimes::device_bytes(problem_, num_rows_); }
+  std::int64_t visitor_rows(const VisitBufferSizes& sizes) const { return sizes.num_slots > 0 ? schedule_.placement().max_rows() : 0; }
+  /// Of the largest tensor in the shard, as `type`.
+  std::int64_t tensor_bytes(ElementType type) const {
+    return problem_.shape.batch * problem_.shape.heads * num_rows_ * problem_.shape.head_dim * size_bytes(type);
+  }
+  std::int64_t lse_bytes() const { return problem_.shape.batch * problem_.shape.heads * num_rows_ * size_bytes(ElementType::kFloat32); }
+  std::int64_t staging(ElementType type) const { return redistribution_staging(schedule_, problem_.shape.head_dim * size_bytes(type)); }
+  std::int64_t lse_staging() const { return redistribution_staging(schedule_, size_bytes(ElementType::kFloat32)); }
+
+  const Schedule& schedule_;
+  const Problem& problem_;
+  Rank rank_;
+  std::int64_t num_rows_;
+  ElementType output_type_;
+  bool is_converted_;
+};
 
 }  // namespace
 
@@ -31,26 +100,10 @@ std::int64_t MemoryPrediction::peak_bytes() const {
   return shard_bytes + redistribution_bytes + std::max({setup_bytes, load_bytes, forward_bytes, backward_bytes});
 }
 
-MemoryPrediction predict_memory(const Schedule& schedule, Rank rank, int num_threads, ElementType output_type) {
-  const Problem& problem = schedule.problem();
-  const Shape& shape = problem.shape;
-  const std::int64_t ranks = schedule.num_ranks();
-  const std::int64_t rows = schedule.placement().num_rows(rank);
-  const std::int64_t slab = sequence_slab(shape.tokens, ranks, rank).size();
-  const bool has_two_orders = schedule.orders().queries != schedule.orders().keys;
-  const std::int64_t input_row = shape.head_dim * size_bytes(problem.type);
-
-  MemoryPrediction memory;
-  memory.shard_bytes = Shard::size_bytes(problem, rows) + 2 * times_bytes(problem, rows);
-  memory.redistribution_bytes = (has_two_orders ? 2 : 1) * Redistribution::kept_bytes(rows, slab, ranks);
-  memory.setup_bytes = Redistribution::setup_bytes(rows, slab) + rows * static_cast<std::int64_t>(sizeof(std::int64_t));
-  const std::int64_t load = Redistribution::staging_bytes(shape.tokens, ranks, shape.batch, shape.heads, input_row);
-  const std::int64_t store = store_bytes(schedule, rows, shape.head_dim, output_type, output_type != arithmetic_type(problem.type));
-  memory.load_bytes = std::max({load, store, store_bytes(schedule, rows, 1, ElementType::kFloat32, true)});
-  memory.forward_bytes = pass_bytes(schedule, Pass::kForward, rank);
-  memory.backward_bytes = problem.with_gradient ? pass_bytes(schedule, Pass::kBackward, rank) : 0;
-  memory.scratch_bytes = num_threads * cpu_scratch_bytes_per_thread(shape.head_dim, problem.type);
-  return memory;
+RankMemory predict_memory(const Schedule& schedule, Rank rank, Backend backend, int num_threads, ElementType output_type) {
+  const Predictor predictor(schedule, rank, output_type);
+  if (backend == Backend::kCuda) return predictor.for_cuda();
+  return {.host = predictor.for_cpu(num_threads), .gpu = {}};
 }
 
 }  // namespace hilbertring

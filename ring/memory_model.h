@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "ring/backend.h"
 #include "ring/schedule.h"
 
 namespace hilbertring {
@@ -17,14 +18,20 @@ struct MemoryPrediction {
   std::int64_t load_bytes = 0;            ///< most that loading or storing a tensor adds (not counting the caller's slab)
   std::int64_t forward_bytes = 0;         ///< what the forward pass adds: buffers for visiting rows
   std::int64_t backward_bytes = 0;        ///< what the backward pass adds
-  std::int64_t scratch_bytes = 0;         ///< working memory of the kernels' threads
+  std::int64_t scratch_bytes = 0;         ///< working memory of the CPU kernels' threads
 
   /// Most that is held at a time, without scratch: what the meter must show at the end.
   std::int64_t peak_bytes() const;
   std::int64_t total_bytes() const { return peak_bytes() + scratch_bytes; }
 };
 
-/// For results handed out as `output_type` (lse apart).
-MemoryPrediction predict_memory(const Schedule& schedule, Rank rank, int num_threads, ElementType output_type);
+/// What a rank holds in each place.
+struct RankMemory {
+  MemoryPrediction host;
+  MemoryPrediction gpu;  ///< all zero on the CPU
+};
+
+/// For results handed out as `output_type` (lse apart). `num_threads` are the CPU kernels'.
+RankMemory predict_memory(const Schedule& schedule, Rank rank, Backend backend, int num_threads, ElementType output_type);
 
 }  // namespace hilbertring

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -25,21 +24,31 @@ struct Visit {
 /// Moves the rows of every rank through the ranks that need them, in the order of the fold law, and folds them there. Collective: one pass, all
 /// ranks.
 ///
-/// A rank's operands go straight from their owner to each visited rank, as early as there is room. Accumulators leave home after the owner has folded
-/// its own part, go from neighbour to neighbour, and come home when the next rank does not need them (or after the last). While a visit is computed
-/// the operands of the next arrive. Nothing waits without moving whatever can be moved (`pump`), so that no order of events can block the ring.
+/// A rank's operands go straight from their owner to each visited rank. Accumulators leave home after the owner has folded its own part, go from
+/// neighbour to neighbour, and come home when the next rank does not need them (or after the last). All ranks go through the same messages in the
+/// same order, so nothing can block the ring:
+///
+///   operands of step 1 | operands of step 2, accumulators 0 -> 1 | operands of step 3, accumulators 1 -> 2 | ... | accumulators P-1 -> P
+///                        fold step 1                               fold step 2
+///
+/// where "accumulators s-1 -> s" are all that change ranks between the folds of step s-1 and step s, and "operands of step s+1" arrive during step s.
 class RingPass {
  public:
-  /// `own` are this rank's tensors of the travelling side; `shape_like(own tensor, rows)` views of visitors are made alike.
-  RingPass(const Schedule& schedule, Pass pass, Transport& transport, Travellers own, VisitBuffers& buffers, int num_threads);
+  /// `own` are this rank's tensors of the travelling side; views of visitors are made alike.
+  RingPass(const Schedule& schedule, Pass pass, Transport& transport, ComputeDevice& device, Travellers own, VisitBuffers& buffers);
 
-  /// Calls fold for each visit, in order, and returns when all own rows are home and all buffers are free.
+  /// Sends the operands of step 1, which must be ready, on the compute queue or before: what is handed to the device after that overlaps with them.
+  void start();
+  /// After start(). Calls fold for each visit, in order, and returns when all messages have been sent and received; the last may still be being unpacked by the
+  /// device, before anything that is handed to its compute queue later. Accumulators must be ready, on the compute queue or before.
   void run(const std::function<void(const Visit&)>& fold);
-  /// Calls fold for each visit on whatever the buffers hold and moves nothing: what a pass costs without its transfers.
+  /// Calls fold for each visit on whatever the buffers hold and moves nothing: what a pass costs without its transfers. Instead of start() and
+  /// run().
   void run_without_moving(const std::function<void(const Visit&)>& fold);
   /// Moves on whatever can be moved, without blocking: to be called now and then while computing.
   void pump();
 
+  /// Of the host's thread.
   double waiting_seconds() const { return waiting_seconds_; }
 
  private:
@@ -49,37 +58,34 @@ class RingPass {
     Visit visit;
     RowSelection rows;
   };
-  struct Upcoming {  ///< own rows elsewhere: the next step whose message has not been posted yet
-    std::int64_t step;
-    RowSelection rows;
-  };
 
   RowSelection rows_visiting(Rank owner, std::int64_t step) const;
-  RowSelection rows_leaving_home(std::int64_t step) const;
-  RowSelection rows_coming_home(std::int64_t step) const;
-  std::optional<Guest> next_guest(std::int64_t after_step, std::size_t slot);
+  std::optional<Guest> guest_of(std::int64_t step);
   Bundle views_like(const Bundle& own, const Buffer& buffer, Rank owner) const;
-  void receive_operands(const Guest& guest);
+  void start_operands(std::int64_t step);
+  void finish_operands(std::int64_t step);
+  void exchange_accumulators(std::int64_t step);
+  void start_accumulators(std::int64_t step);
   void receive_accumulators(const Guest& guest);
-  void send_accumulators_on(const Guest& guest);
-  void pump_operands();
-  void pump_departures();
-  void pump_homecomings();
-  bool is_past(const Upcoming& upcoming) const { return upcoming.step >= schedule_.num_ranks(); }
-  bool is_all_done();
+  void send_accumulators(const Guest& guest);
+  void send_own_accumulators(std::int64_t step);
+  void receive_own_accumulators(std::int64_t step);
+  void finish_sends();
+  void fold_guest(const std::function<void(const Visit&)>& fold);
   template <class Condition>
   void wait_until(Condition&& condition);
 
   const Schedule& schedule_;
   Transport& transport_;
+  ComputeDevice& device_;
   Travellers own_;
   VisitBuffers& buffers_;
-  int num_threads_;
   Rotation rotation_;
   Side side_;
   Rank rank_;
-  Upcoming operands_, departure_, homecoming_;
-  RowSelection away_;  ///< rows whose accumulators are not at home
+  std::unique_ptr<WorkMark> ready_;  ///< what one queue must have done before the other goes on
+  std::optional<Guest> next_, guest_, last_;
+  std::size_t next_slot_ = 0;
   double waiting_seconds_ = 0;
 };
 

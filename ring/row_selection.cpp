@@ -1,7 +1,6 @@
 #include "ring/row_selection.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 namespace hilbertring {
@@ -24,30 +23,6 @@ void set_bits(std::vector<std::uint64_t>& bits, std::int64_t begin, std::int64_t
 
 std::int64_t count_ones(const std::vector<std::uint64_t>& bits) {
   return std::accumulate(bits.begin(), bits.end(), std::int64_t{0}, [](std::int64_t sum, std::uint64_t word) { return sum + std::popcount(word); });
-}
-
-/// f(tensor row, message offset, bytes) for each piece that a message is made of.
-template <class F>
-void for_each_piece(const Bundle& bundle, const RowSelection& rows, int num_threads, F&& f) {
-  std::int64_t tensor_offset = 0;
-  for (const Tensor& tensor : bundle) {
-    std::vector<std::int64_t> head_offset(static_cast<std::size_t>(tensor.heads) + 1, 0);
-    for (std::int64_t h = 0; h < tensor.heads; ++h) {
-      head_offset[static_cast<std::size_t>(h) + 1] = head_offset[static_cast<std::size_t>(h)] + rows.num_rows_of_head(h) * tensor.row_bytes();
-    }
-    const std::int64_t batch_bytes = head_offset.back();
-#pragma omp parallel for collapse(2) num_threads(num_threads)
-    for (std::int64_t b = 0; b < tensor.batch; ++b) {
-      for (std::int64_t h = 0; h < tensor.heads; ++h) {
-        std::int64_t offset = tensor_offset + b * batch_bytes + head_offset[static_cast<std::size_t>(h)];
-        rows.for_each_run(h, [&](LocalRow first, std::int64_t count) {
-          f(tensor.row(b, h, first), offset, count * tensor.row_bytes());
-          offset += count * tensor.row_bytes();
-        });
-      }
-    }
-    tensor_offset += tensor.batch * batch_bytes;
-  }
 }
 
 }  // namespace
@@ -119,24 +94,38 @@ RowSelection& RowSelection::operator-=(const RowSelection& other) {
   return *this;
 }
 
+std::int64_t RowSelection::table_bytes(const Schedule& schedule, Side side) {
+  const Shape& shape = schedule.problem().shape;
+  const std::int64_t heads = side == Side::kKeys ? shape.kv_heads : shape.heads;
+  const std::int64_t words = schedule.needs().num_classes(side) * ceil_div(schedule.placement().max_rows(), 64);
+  return heads * static_cast<std::int64_t>(sizeof(HeadRows)) + words * static_cast<std::int64_t>(sizeof(RowWord));
+}
+
+RowTable RowSelection::write_table(std::int64_t num_heads, std::span<std::byte> memory) const {
+  auto* const heads = reinterpret_cast<HeadRows*>(memory.data());
+  auto* const words = reinterpret_cast<RowWord*>(heads + num_heads);
+  std::int64_t num_words = 0;
+  for (const Bits& bits : bits_) {
+    std::int64_t num_before = 0;
+    for (const std::uint64_t word : bits) {
+      words[num_words++] = {.bits = word, .num_before = num_before};
+      num_before += std::popcount(word);
+    }
+  }
+  std::int64_t num_rows = 0;
+  for (std::int64_t h = 0; h < num_heads; ++h) {
+    heads[h] = {.first_word = needs_->class_of(side_, h) * ceil_div(shard_rows_, 64), .num_before = num_rows};
+    num_rows += num_rows_of_head(h);
+  }
+  return {.heads = heads, .words = words, .num_rows = num_rows};
+}
+
 std::int64_t bundle_row_bytes(const Bundle& bundle) {
   return std::accumulate(bundle.begin(), bundle.end(), std::int64_t{0}, [](std::int64_t sum, const Tensor& t) { return sum + t.row_bytes(); });
 }
 
 std::int64_t message_bytes(const Bundle& bundle, const RowSelection& rows) {
   return bundle.empty() ? 0 : bundle.front().batch * rows.num_rows() * bundle_row_bytes(bundle);
-}
-
-void pack(const Bundle& bundle, const RowSelection& rows, std::span<std::byte> message, int num_threads) {
-  for_each_piece(bundle, rows, num_threads, [&](const std::byte* row, std::int64_t offset, std::int64_t num_bytes) {
-    std::memcpy(message.data() + offset, row, static_cast<std::size_t>(num_bytes));
-  });
-}
-
-void unpack(std::span<const std::byte> message, const Bundle& bundle, const RowSelection& rows, int num_threads) {
-  for_each_piece(bundle, rows, num_threads, [&](std::byte* row, std::int64_t offset, std::int64_t num_bytes) {
-    std::memcpy(row, message.data() + offset, static_cast<std::size_t>(num_bytes));
-  });
 }
 
 }  // namespace hilbertring

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "core/compute_device.h"
 #include "core/tensor.h"
 #include "ring/schedule.h"
 
@@ -29,6 +30,11 @@ class RowSelection {
   RowSelection& operator&=(const RowSelection& other);
   RowSelection& operator|=(const RowSelection& other);
   RowSelection& operator-=(const RowSelection& other);
+
+  /// Bytes of the largest table that selections of one side may need: of the rank with most rows.
+  static std::int64_t table_bytes(const Schedule& schedule, Side side);
+  /// The selection for a device, in `memory` (of `table_bytes`).
+  RowTable write_table(std::int64_t num_heads, std::span<std::byte> memory) const;
 
   /// Calls f(first local row, count) for each run of neighbouring rows, ascending.
   template <class F>
@@ -68,8 +74,5 @@ using Bundle = std::vector<Tensor>;
 std::int64_t bundle_row_bytes(const Bundle& bundle);
 /// Bytes of the selected rows of all tensors, heads and batch elements.
 std::int64_t message_bytes(const Bundle& bundle, const RowSelection& rows);
-/// Copies the selected rows into `message`, tensor by tensor, and back.
-void pack(const Bundle& bundle, const RowSelection& rows, std::span<std::byte> message, int num_threads);
-void unpack(std::span<const std::byte> message, const Bundle& bundle, const RowSelection& rows, int num_threads);
 
 }  // namespace hilbertring

@@ -6,24 +6,40 @@ namespace hilbertring {
 
 namespace {
 
-/// Largest message that has to be packed: whole shards go straight.
-void note_message(std::int64_t& largest, std::int64_t rows, std::int64_t all_rows, std::int64_t row_bytes) {
-  if (rows < all_rows) largest = std::max(largest, rows * row_bytes);
-}
+/// Keeps the largest message of a kind.
+class LargestMessage {
+ public:
+  LargestMessage(std::int64_t row_bytes, std::int64_t table_bytes, bool whole_goes_straight)
+      : row_bytes_(row_bytes), table_bytes_(table_bytes), whole_goes_straight_(whole_goes_straight) {}
+
+  void note(ParcelBytes& largest, std::int64_t rows, std::int64_t all_rows) const {
+    if (rows == 0 || row_bytes_ == 0 || (rows == all_rows && whole_goes_straight_)) return;
+    largest.message = std::max(largest.message, rows * row_bytes_);
+    largest.table = table_bytes_;
+  }
+
+ private:
+  std::int64_t row_bytes_;
+  std::int64_t table_bytes_;
+  bool whole_goes_straight_;
+};
 
 }  // namespace
 
-std::int64_t VisitBufferSizes::total_bytes() const {
-  const std::int64_t both = operand_in + operand_out + neighbour_out + start_out + home_in + home_out;
-  return num_slots * (operand_bytes + accumulator_bytes) + 2 * both + neighbour_in + start_in;
+std::int64_t VisitBufferSizes::parcel_bytes() const {
+  return static_cast<std::int64_t>(VisitBuffers::kSlots) * (operand_in.total() + operand_out.total()) + neighbour_in.total() + neighbour_out.total() +
+         start_in.total() + start_out.total() + home_in.total() + home_out.total();
 }
 
-VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank rank) {
+VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank rank, bool is_host) {
   const Rotation rotation = schedule.rotation(pass);
+  const Side side = rotation == Rotation::kKvUp ? Side::kKeys : Side::kQueries;
   const Problem& problem = schedule.problem();
-  const std::int64_t heads = rotation == Rotation::kKvUp ? problem.shape.kv_heads : problem.shape.heads;
+  const std::int64_t heads = side == Side::kKeys ? problem.shape.kv_heads : problem.shape.heads;
   const std::int64_t operand = problem.shape.batch * operand_row_bytes(problem, pass, rotation);
   const std::int64_t accumulator = pass == Pass::kBackward ? problem.shape.batch * accumulator_row_bytes(problem, rotation) : 0;
+  const std::int64_t table = RowSelection::table_bytes(schedule, side);
+  const LargestMessage operands(operand, table, is_host), accumulators(accumulator, table, is_host);
   const std::int64_t own_rows = heads * schedule.placement().num_rows(rank);
 
   const std::vector<VisitRows> own_journey = schedule.journey(rotation, rank);
@@ -36,15 +52,15 @@ VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank ra
       ++num_visits;
       most_rows = std::max(most_rows, all_rows);
     }
-    note_message(sizes.operand_in, here.rows, all_rows, operand);
-    note_message(sizes.neighbour_in, here.from_neighbour, all_rows, accumulator);
-    note_message(sizes.start_in, here.rows - here.from_neighbour, all_rows, accumulator);
-    note_message(sizes.neighbour_out, here.to_neighbour, all_rows, accumulator);
-    note_message(sizes.home_out, here.rows - here.to_neighbour, all_rows, accumulator);
+    operands.note(sizes.operand_in, here.rows, all_rows);
+    accumulators.note(sizes.neighbour_in, here.from_neighbour, all_rows);
+    accumulators.note(sizes.start_in, here.rows - here.from_neighbour, all_rows);
+    accumulators.note(sizes.neighbour_out, here.to_neighbour, all_rows);
+    accumulators.note(sizes.home_out, here.rows - here.to_neighbour, all_rows);
     const VisitRows& there = own_journey[static_cast<std::size_t>(step - 1)];
-    note_message(sizes.operand_out, there.rows, own_rows, operand);
-    note_message(sizes.start_out, there.rows - there.from_neighbour, own_rows, accumulator);
-    note_message(sizes.home_in, there.rows - there.to_neighbour, own_rows, accumulator);
+    operands.note(sizes.operand_out, there.rows, own_rows);
+    accumulators.note(sizes.start_out, there.rows - there.from_neighbour, own_rows);
+    accumulators.note(sizes.home_in, there.rows - there.to_neighbour, own_rows);
   }
   sizes.num_slots = std::min<std::int64_t>(num_visits, VisitBuffers::kSlots);
   sizes.operand_bytes = most_rows * operand;
@@ -52,19 +68,21 @@ VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank ra
   return sizes;
 }
 
-VisitBuffers::VisitBuffers(const VisitBufferSizes& sizes, const std::shared_ptr<MemoryMeter>& meter)
-    : neighbour_in(sizes.neighbour_in, meter), start_in(sizes.start_in, meter) {
+VisitBuffers::VisitBuffers(const VisitBufferSizes& sizes, ComputeDevice& device, const RankMeters& meters)
+    : neighbour_in(device, sizes.neighbour_in, meters.host),
+      neighbour_out(device, sizes.neighbour_out, meters.host),
+      start_in(device, sizes.start_in, meters.host),
+      start_out(device, sizes.start_out, meters.host),
+      home_in(device, sizes.home_in, meters.host),
+      home_out(device, sizes.home_out, meters.host) {
   for (std::size_t slot = 0; slot < kSlots; ++slot) {
+    folded[slot] = device.make_mark();
     if (static_cast<std::int64_t>(slot) < sizes.num_slots) {
-      operands[slot] = Buffer(sizes.operand_bytes, meter);
-      accumulators[slot] = Buffer(sizes.accumulator_bytes, meter);
+      operands[slot] = device.allocate(sizes.operand_bytes, meters.device);
+      accumulators[slot] = device.allocate(sizes.accumulator_bytes, meters.device);
     }
-    operand_in[slot] = Parcel(sizes.operand_in, meter);
-    neighbour_out[slot] = Parcel(sizes.neighbour_out, meter);
-    home_out[slot] = Parcel(sizes.home_out, meter);
-    operand_out[slot] = Parcel(sizes.operand_out, meter);
-    start_out[slot] = Parcel(sizes.start_out, meter);
-    home_in[slot] = Parcel(sizes.home_in, meter);
+    operand_in[slot] = Parcel(device, sizes.operand_in, meters.host);
+    operand_out[slot] = Parcel(device, sizes.operand_out, meters.host);
   }
 }
 

@@ -15,26 +15,35 @@ struct VisitBufferSizes {
   std::int64_t num_slots = 0;          ///< visits held at a time: 2, so that one arrives while the other is computed; fewer if there are fewer
   std::int64_t operand_bytes = 0;      ///< one visiting shard's operands, each slot
   std::int64_t accumulator_bytes = 0;  ///< and its accumulators
-  // Largest packed message of each kind (0 if all are whole shards): each slot.
-  std::int64_t operand_in = 0, operand_out = 0;
-  std::int64_t neighbour_in = 0, neighbour_out = 0;  ///< accumulators from and to the neighbour
-  std::int64_t start_in = 0, start_out = 0;          ///< accumulators that leave home
-  std::int64_t home_in = 0, home_out = 0;            ///< accumulators that come home
+  // The largest message of each kind that goes through a parcel.
+  ParcelBytes operand_in, operand_out;      ///< each slot
+  ParcelBytes neighbour_in, neighbour_out;  ///< accumulators from and to the neighbour
+  ParcelBytes start_in, start_out;          ///< accumulators that leave home
+  ParcelBytes home_in, home_out;            ///< accumulators that come home
 
-  std::int64_t total_bytes() const;
+  /// Where tensors lie.
+  std::int64_t tensor_bytes() const { return num_slots * (operand_bytes + accumulator_bytes); }
+  /// Where messages lie.
+  std::int64_t parcel_bytes() const;
 };
 
-VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank rank);
+/// On the host only packed messages go through parcels; a device's all do.
+VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank rank, bool is_host);
+
+/// Memory is counted where it lies: tensors on the device, messages on the host.
+struct RankMeters {
+  std::shared_ptr<MemoryMeter> device, host;
+};
 
 /// The buffers themselves: allocated once per pass, nothing inside it.
 struct VisitBuffers {
-  VisitBuffers(const VisitBufferSizes& sizes, const std::shared_ptr<MemoryMeter>& meter);
+  VisitBuffers(const VisitBufferSizes& sizes, ComputeDevice& device, const RankMeters& meters);
 
   static constexpr std::size_t kSlots = 2;
   std::array<Buffer, kSlots> operands, accumulators;
-  std::array<Parcel, kSlots> operand_in, neighbour_out, home_out;  ///< for visitors here
-  std::array<Parcel, kSlots> operand_out, start_out, home_in;      ///< for own rows elsewhere
-  Parcel neighbour_in, start_in;
+  std::array<std::unique_ptr<WorkMark>, kSlots> folded;  ///< the visit that was in the slot last
+  std::array<Parcel, kSlots> operand_in, operand_out;    ///< by the step's parity
+  Parcel neighbour_in, neighbour_out, start_in, start_out, home_in, home_out;
 };
 
 }  // namespace hilbertring

@@ -63,7 +63,7 @@ void put(std::byte* to, const std::vector<T>& items) {
 class CudaAttention final : public BlockAttention {
  public:
   CudaAttention(cudaStream_t stream, std::shared_ptr<MemoryMeter> meter)
-      : stream_(stream), meter_(std::move(meter)), counter_(static_cast<std::int64_t>(sizeof(unsigned long long)), meter_) {
+      : stream_(stream), meter_(std::move(meter)), counter_(make_device_buffer(static_cast<std::int64_t>(sizeof(unsigned long long)), meter_)) {
     check(cudaMemsetAsync(counter_.data(), 0, sizeof(unsigned long long), stream_));
   }
 
@@ -124,7 +124,7 @@ class CudaAttention final : public BlockAttention {
  private:
   /// Pinned memory that a copy may still be reading, until the event.
   struct Staging {
-    PinnedBuffer buffer;
+    Buffer buffer;
     Event copied;
   };
 
@@ -158,8 +158,8 @@ class CudaAttention final : public BlockAttention {
     std::swap(staging_[0], staging_[1]);
     Staging& staging = staging_[0];
     staging.copied.wait();
-    grow(staging.buffer, layout.uploaded_bytes);
-    grow(list_memory_, layout.total_bytes);
+    grow(staging.buffer, layout.uploaded_bytes, make_pinned_buffer);
+    grow(list_memory_, layout.total_bytes, make_device_buffer);
     std::byte* const to = staging.buffer.data();
     put(to + layout.tiles, list.tiles);
     put(to + layout.own_runs, list.own_runs);
@@ -172,19 +172,18 @@ class CudaAttention final : public BlockAttention {
   }
 
   /// Grows by half at least, so that growing ends soon. Freeing device memory waits for the kernels that use it.
-  template <class Buffer>
-  void grow(Buffer& buffer, std::int64_t num_bytes) {
+  void grow(Buffer& buffer, std::int64_t num_bytes, Buffer (*make)(std::int64_t, std::shared_ptr<MemoryMeter>)) {
     if (buffer.size_bytes() >= num_bytes) return;
     const std::int64_t size = std::max(num_bytes, buffer.size_bytes() + buffer.size_bytes() / 2);
     buffer = Buffer();
-    buffer = Buffer(size, meter_);
+    buffer = make(size, meter_);
   }
 
   cudaStream_t stream_;
   std::shared_ptr<MemoryMeter> meter_;
-  DeviceBuffer counter_;
+  Buffer counter_;
   std::array<Staging, 2> staging_;
-  DeviceBuffer list_memory_;
+  Buffer list_memory_;
 };
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace {
 constexpr int kOldestMajor = 8;
 constexpr double kBytesPerGib = 1024.0 * 1024.0 * 1024.0;
 
-std::string in_gib(std::size_t num_bytes) {
+std::string in_gib(std::int64_t num_bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f GiB", static_cast<double>(num_bytes) / kBytesPerGib);
   return text;
@@ -29,12 +29,6 @@ std::string device_name() {
   cudaDeviceProp properties{};
   if (cudaGetDevice(&device) != cudaSuccess || cudaGetDeviceProperties(&properties, device) != cudaSuccess) return "the GPU";
   return "GPU " + std::to_string(device) + " (" + properties.name + ")";
-}
-
-std::size_t free_device_bytes() {
-  std::size_t num_free = 0, num_all = 0;
-  check(cudaMemGetInfo(&num_free, &num_all));
-  return num_free;
 }
 
 }  // namespace
@@ -81,18 +75,28 @@ std::string cuda_device_description() {
   check(cudaGetDevice(&device));
   const cudaDeviceProp properties = properties_of(device);
   return std::string(properties.name) + ", compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) + ", " +
-         std::to_string(properties.multiProcessorCount) + " multiprocessors, " + in_gib(properties.totalGlobalMem);
+         std::to_string(properties.multiProcessorCount) + " multiprocessors, " + in_gib(static_cast<std::int64_t>(properties.totalGlobalMem));
+}
+
+std::int64_t free_device_bytes() {
+  std::size_t num_free = 0, num_all = 0;
+  check(cudaMemGetInfo(&num_free, &num_all));
+  return static_cast<std::int64_t>(num_free);
 }
 
 void require_device_memory(std::int64_t num_bytes, const std::string& purpose) {
-  const std::size_t num_free = free_device_bytes();
-  if (static_cast<std::size_t>(num_bytes) <= num_free) return;
+  const std::int64_t num_free = free_device_bytes();
+  if (num_bytes <= num_free) return;
   throw Error(
       ErrorKind::kFailure, "CUDA",
-      device_name() + " has " + in_gib(num_free) + " free, but " + in_gib(static_cast<std::size_t>(num_bytes)) + " are needed for " + purpose);
+      device_name() + " has " + in_gib(num_free) + " free, but " + in_gib(num_bytes) + " are needed for " + purpose);
 }
 
-Stream::Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+Stream::Stream(Priority priority) {
+  int lowest = 0, highest = 0;
+  check(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
+  check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, priority == Priority::kHigh ? highest : lowest));
+}
 
 Stream::~Stream() {
   if (stream_ != nullptr) static_cast<void>(cudaStreamDestroy(stream_));
@@ -108,6 +112,12 @@ Event::~Event() {
 
 void Event::record(cudaStream_t stream) { check(cudaEventRecord(event_, stream)); }
 
+bool Event::is_reached() const {
+  const cudaError_t status = cudaEventQuery(event_);
+  if (status != cudaErrorNotReady) check(status);
+  return status == cudaSuccess;
+}
+
 void Event::wait() const { check(cudaEventSynchronize(event_)); }
 
 void Event::hold(cudaStream_t stream) const { check(cudaStreamWaitEvent(stream, event_, 0)); }
@@ -118,29 +128,36 @@ double Event::milliseconds_since(const Event& begin) const {
   return static_cast<double>(milliseconds);
 }
 
-template <MemoryKind kKind>
-CudaBuffer<kKind>::CudaBuffer(std::int64_t num_bytes, const std::shared_ptr<MemoryMeter>& meter) {
-  if (num_bytes <= 0) return;
+namespace {
+
+void free_device_memory(std::byte* data) noexcept { static_cast<void>(cudaFree(data)); }
+void free_pinned_memory(std::byte* data) noexcept { static_cast<void>(cudaFreeHost(data)); }
+
+/// Whether the call gave memory; false if there was not enough.
+bool was_given(cudaError_t status) {
+  if (status == cudaErrorMemoryAllocation) static_cast<void>(cudaGetLastError());
+  if (status != cudaErrorMemoryAllocation) check(status);
+  return status == cudaSuccess;
+}
+
+}  // namespace
+
+Buffer make_device_buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) {
+  if (num_bytes <= 0) return {};
   void* data = nullptr;
-  const auto size = static_cast<std::size_t>(num_bytes);
-  const cudaError_t status = kKind == MemoryKind::kDevice ? cudaMalloc(&data, size) : cudaMallocHost(&data, size);
-  if (status == cudaErrorMemoryAllocation) {
-    static_cast<void>(cudaGetLastError());
-    if (kKind == MemoryKind::kPinned) throw failure("not enough memory: " + in_gib(size) + " of pinned host memory can't be had");
-    throw failure("not enough memory: " + device_name() + " can't give " + in_gib(size) + " at once; " + in_gib(free_device_bytes()) + " are free");
+  if (!was_given(cudaMalloc(&data, static_cast<std::size_t>(num_bytes)))) {
+    throw failure("not enough memory: " + device_name() + " can't give " + in_gib(num_bytes) + " at once; " + in_gib(free_device_bytes()) + " are free");
   }
-  check(status);
-  if (meter) meter->add(num_bytes);
-  data_ = {static_cast<std::byte*>(data), Release{.num_bytes = num_bytes, .meter = meter}};
+  return {static_cast<std::byte*>(data), num_bytes, free_device_memory, std::move(meter)};
 }
 
-template <MemoryKind kKind>
-void CudaBuffer<kKind>::Release::operator()(std::byte* data) const noexcept {
-  static_cast<void>(kKind == MemoryKind::kDevice ? cudaFree(data) : cudaFreeHost(data));
-  if (meter) meter->remove(num_bytes);
+Buffer make_pinned_buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) {
+  if (num_bytes <= 0) return {};
+  void* data = nullptr;
+  if (!was_given(cudaMallocHost(&data, static_cast<std::size_t>(num_bytes)))) {
+    throw failure("not enough memory: " + in_gib(num_bytes) + " of pinned host memory can't be had");
+  }
+  return {static_cast<std::byte*>(data), num_bytes, free_pinned_memory, std::move(meter)};
 }
-
-template class CudaBuffer<MemoryKind::kDevice>;
-template class CudaBuffer<MemoryKind::kPinned>;
 
 }  // namespace hilbertring

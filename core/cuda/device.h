@@ -23,6 +23,9 @@ int num_cuda_devices();
 /// that index, or if it is older than compute capability 8.0.
 void use_cuda_device(int index);
 
+/// Bytes of the current device that nobody holds.
+std::int64_t free_device_bytes();
+
 /// "NVIDIA H200, compute capability 9.0, 132 multiprocessors, 139.7 GiB": the current device.
 std::string cuda_device_description();
 
@@ -32,7 +35,8 @@ void require_device_memory(std::int64_t num_bytes, const std::string& purpose);
 /// A queue of work on the current device; work in it runs in order. Non-blocking: it does not wait for the default stream.
 class Stream {
  public:
-  Stream();
+  enum class Priority { kNormal, kHigh };
+  explicit Stream(Priority priority = Priority::kNormal);
   Stream(Stream&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)) {}
   Stream& operator=(Stream&& other) noexcept {
     std::swap(stream_, other.stream_);
@@ -62,6 +66,7 @@ class Event {
 
   cudaEvent_t get() const { return event_; }
   void record(cudaStream_t stream);
+  bool is_reached() const;
   /// Blocks the calling thread until the recorded point is reached; at once if nothing was recorded.
   void wait() const;
   /// Makes later work of a stream wait for the recorded point.
@@ -73,32 +78,9 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-/// Device memory (aligned to 256 bytes), or pinned host memory that the device can copy from at full speed: uninitialised, move-only. Throws
-/// Error(kFailure) that names the size and what is free when it can't be had.
-enum class MemoryKind { kDevice, kPinned };
-template <MemoryKind kKind>
-class CudaBuffer {
- public:
-  CudaBuffer() = default;
-  CudaBuffer(std::int64_t num_bytes, const std::shared_ptr<MemoryMeter>& meter);
-  CudaBuffer(CudaBuffer&&) noexcept = default;
-  CudaBuffer& operator=(CudaBuffer&&) noexcept = default;
-
-  std::byte* data() const { return data_.get(); }
-  std::int64_t size_bytes() const { return data_.get_deleter().num_bytes; }
-
- private:
-  struct Release {
-    std::int64_t num_bytes = 0;
-    std::shared_ptr<MemoryMeter> meter;
-    void operator()(std::byte* data) const noexcept;
-  };
-  std::unique_ptr<std::byte, Release> data_;
-};
-using DeviceBuffer = CudaBuffer<MemoryKind::kDevice>;
-using PinnedBuffer = CudaBuffer<MemoryKind::kPinned>;
-
-extern template class CudaBuffer<MemoryKind::kDevice>;
-extern template class CudaBuffer<MemoryKind::kPinned>;
+/// Device memory (aligned to 256 bytes), and pinned host memory that the device reads and writes at full speed: uninitialised. Throw Error(kFailure)
+/// that names the size and what is free when it can't be had.
+Buffer make_device_buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter);
+Buffer make_pinned_buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter);
 
 }  // namespace hilbertring

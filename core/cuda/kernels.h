@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/block_attention.h"
+#include "core/compute_device.h"
 #include "core/cuda/work_items.h"
 #include "core/cuda/work_list.h"
 
@@ -46,5 +47,10 @@ void launch_extremes(const ExtremesTask* tasks, std::int64_t num_tasks, const Ti
 /// `BlockAttention::finish_forward` and `dot_rows`: a warp takes a row.
 void launch_finish(const ForwardOperands& operands, cudaStream_t stream);
 void launch_dot_rows(const Tensor& delta, const ConstTensor& d_o, const ConstTensor& o, cudaStream_t stream);
+
+/// `ComputeDevice::fill`, `convert` and `copy_rows`.
+void launch_fill(const Tensor& tensor, double value, cudaStream_t stream);
+void launch_convert(const ConstTensor& src, const Tensor& dst, double factor, cudaStream_t stream);
+void launch_copy_rows(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message, cudaStream_t stream);
 
 }  // namespace hilbertring

@@ -312,7 +312,7 @@ TEST_F(CudaAttention, RefusesATensorOffItsAlignment) {
   const Pattern pattern(dense_specification(16), shape);
   const Stream stream;
   const auto attention = make_cuda_attention(stream.get(), nullptr);
-  const DeviceBuffer memory(4096, nullptr);
+  const Buffer memory = make_device_buffer(4096, nullptr);
   const ConstTensor q{memory.data() + 2, ElementType::kFloat16, 1, 1, 16, 8};
   const Tensor state{memory.data(), ElementType::kFloat32, 1, 1, 16, 1};
   const Tensor o{memory.data(), ElementType::kFloat32, 1, 1, 16, 8};
@@ -341,7 +341,7 @@ TEST_F(CudaDevice, RefusesAnIndexThatIsNotThere) {
 TEST_F(CudaDevice, RefusesMoreMemoryThanThereIsWithTheFigures) {
   constexpr std::int64_t kTooMany = std::int64_t{1} << 50;
 
-  for (const auto& ask : {+[] { DeviceBuffer(kTooMany, nullptr); }, +[] { require_device_memory(kTooMany, "the shards"); }}) {
+  for (const auto& ask : {+[] { make_device_buffer(kTooMany, nullptr); }, +[] { require_device_memory(kTooMany, "the shards"); }}) {
     try {
       ask();
       FAIL() << "accepted";
@@ -356,9 +356,9 @@ TEST_F(CudaDevice, RefusesMoreMemoryThanThereIsWithTheFigures) {
 TEST_F(CudaDevice, BuffersReportToTheMeter) {
   const auto meter = std::make_shared<MemoryMeter>();
   {
-    DeviceBuffer device(1000, meter);
-    const PinnedBuffer pinned(24, meter);
-    const DeviceBuffer moved = std::move(device);
+    Buffer device = make_device_buffer(1000, meter);
+    const Buffer pinned = make_pinned_buffer(24, meter);
+    const Buffer moved = std::move(device);
     EXPECT_EQ(meter->current_bytes(), 1024);
     EXPECT_EQ(moved.size_bytes(), 1000);
   }

@@ -112,7 +112,7 @@ inline void run_rank(Transport& transport, const std::shared_ptr<const Schedule>
     const std::lock_guard lock(mutex);
     place_slab(problem, t, tokens, slab, result.tensors[t]);
   }
-  require_predicted(attention.memory().peak_bytes(), attention.predicted_memory());
+  require_predicted(attention.memory().peak_bytes(), attention.predicted_memory().host);
   const std::lock_guard lock(mutex);
   result.allowed_pairs += allowed_pairs;
 }

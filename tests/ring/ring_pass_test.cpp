@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "core/cpu/cpu_device.h"
 #include "ring/loopback.h"
 #include "tests/ring/random_problem.h"
 
@@ -25,11 +26,13 @@ class TracedPass {
     }
     accumulator_memory_.fill_zero();
 
-    VisitBuffers buffers(visit_buffer_sizes(schedule, pass, transport.rank()), nullptr);
+    const std::unique_ptr<ComputeDevice> device = make_cpu_device(1);
+    VisitBuffers buffers(visit_buffer_sizes(schedule, pass, transport.rank(), true), *device, {});
     for (const Buffer& buffer : buffers.operands) std::ranges::fill(buffer.bytes(), std::byte{0xEE});
     Travellers own{{operands_}, {}};
     if (pass == Pass::kBackward) own.accumulators = {accumulators_};
-    RingPass ring(schedule, pass, transport, own, buffers, 1);
+    RingPass ring(schedule, pass, transport, *device, own, buffers);
+    ring.start();
     ring.run([&](const Visit& visit) { check_visit(visit); });
   }
 

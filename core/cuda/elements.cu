@@ -1,0 +1,124 @@
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+#include <type_traits>
+
+#include "core/cuda/launch.cuh"
+
+namespace hilbertring {
+
+namespace {
+
+constexpr unsigned kThreads = 256;
+constexpr std::int64_t kMaxBlocks = 1 << 16;
+
+std::int64_t num_elements(const ConstTensor& tensor) { return tensor.size_bytes() / size_bytes(tensor.type); }
+std::int64_t blocks_for(std::int64_t count) { return std::min(ceil_div(count, std::int64_t{kThreads}), kMaxBlocks); }
+
+__device__ std::int64_t first_index() { return static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; }
+__device__ std::int64_t index_step() { return static_cast<std::int64_t>(gridDim.x) * kThreads; }
+
+/// One rounding from double.
+__device__ void store(float* to, double value) { *to = static_cast<float>(value); }
+__device__ void store(double* to, double value) { *to = value; }
+__device__ void store(Float16* to, double value) { to->bits = __half_as_ushort(__double2half(value)); }
+__device__ void store(Bfloat16* to, double value) { to->bits = __bfloat16_as_ushort(__double2bfloat16(value)); }
+
+template <class T>
+struct FillParameters {
+  T* data;
+  std::int64_t size;
+  double value;
+};
+
+template <class T>
+__global__ void fill_elements(const __grid_constant__ FillParameters<T> p) {
+  for (std::int64_t i = first_index(); i < p.size; i += index_step()) store(p.data + i, p.value);
+}
+
+template <class From, class To>
+struct ConvertParameters {
+  const From* from;
+  To* to;
+  std::int64_t size;
+  double factor;
+};
+
+template <class From, class To>
+__global__ void convert_elements(const __grid_constant__ ConvertParameters<From, To> p) {
+  for (std::int64_t i = first_index(); i < p.size; i += index_step()) store(p.to + i, p.factor * static_cast<double>(p.from[i]));
+}
+
+/// A row is copied in units of 16 bytes, or of 4 where it is one number.
+template <class Unit>
+struct CopyRowsParameters {
+  Unit* rows;
+  Unit* message;
+  RowTable table;
+  std::int64_t heads, rows_per_head, units_per_row;
+  bool is_packing;
+};
+
+/// A block copies 64 rows of a head.
+template <class Unit>
+__global__ void copy_rows(const __grid_constant__ CopyRowsParameters<Unit> p) {
+  const std::int64_t word_index = blockIdx.x;
+  const std::int64_t batch = blockIdx.y / p.heads;
+  const std::int64_t head_index = blockIdx.y % p.heads;
+  const HeadRows head = p.table.heads[head_index];
+  const RowWord word = p.table.words[head.first_word + word_index];
+  if (word.bits == 0) return;
+  Unit* const rows = p.rows + (blockIdx.y * p.rows_per_head + word_index * 64) * p.units_per_row;
+  Unit* const message = p.message + (batch * p.table.num_rows + head.num_before + word.num_before) * p.units_per_row;
+  for (std::int64_t i = threadIdx.x; i < 64 * p.units_per_row; i += kThreads) {
+    const std::int64_t row = i / p.units_per_row;
+    if ((word.bits >> row & 1) == 0) continue;
+    Unit* const packed = message + __popcll(word.bits & ((1ULL << row) - 1)) * p.units_per_row + i % p.units_per_row;
+    if (p.is_packing) {
+      *packed = rows[i];
+    } else {
+      rows[i] = *packed;
+    }
+  }
+}
+
+template <class Unit>
+void launch_copy(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message, cudaStream_t stream) {
+  const CopyRowsParameters<Unit> parameters{.rows = reinterpret_cast<Unit*>(tensor.data),
+                                            .message = reinterpret_cast<Unit*>(message),
+                                            .table = table,
+                                            .heads = tensor.heads,
+                                            .rows_per_head = tensor.rows,
+                                            .units_per_row = tensor.row_bytes() / static_cast<std::int64_t>(sizeof(Unit)),
+                                            .is_packing = direction == RowCopy::kPack};
+  launch_checked(copy_rows<Unit>, ceil_div(tensor.rows, 64), kThreads, 0, stream, parameters, static_cast<unsigned>(tensor.batch * tensor.heads));
+}
+
+}  // namespace
+
+void launch_fill(const Tensor& tensor, double value, cudaStream_t stream) {
+  visit_element_type(tensor.type, [&]<class T>(T) {
+    const FillParameters<T> parameters{reinterpret_cast<T*>(tensor.data), num_elements(tensor), value};
+    launch_checked(fill_elements<T>, blocks_for(parameters.size), kThreads, 0, stream, parameters);
+  });
+}
+
+void launch_convert(const ConstTensor& src, const Tensor& dst, double factor, cudaStream_t stream) {
+  visit_element_type(src.type, [&]<class From>(From) {
+    visit_element_type(dst.type, [&]<class To>(To) {
+      if constexpr (std::is_floating_point_v<From>) {
+        const ConvertParameters<From, To> parameters{reinterpret_cast<const From*>(src.data), reinterpret_cast<To*>(dst.data), num_elements(src), factor};
+        launch_checked(convert_elements<From, To>, blocks_for(parameters.size), kThreads, 0, stream, parameters);
+      }
+    });
+  });
+}
+
+void launch_copy_rows(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message, cudaStream_t stream) {
+  // Messages begin at multiples of 16 bytes, but a tensor of one number per row may leave its successors at 4.
+  if (tensor.row_bytes() % 16 == 0 && reinterpret_cast<std::uintptr_t>(message) % 16 == 0) return launch_copy<uint4>(direction, tensor, table, message, stream);
+  launch_copy<std::uint32_t>(direction, tensor, table, message, stream);
+}
+
+}  // namespace hilbertring
