@@ -2,12 +2,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <thread>
+#include <tuple>
+#include <vector>
 
 namespace hilbertring {
 
@@ -20,13 +23,15 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown host";
 }
 
-int count_ranks_on_node(MPI_Comm communicator) {
+/// Size of this node's part of the communicator, and the rank's number in it.
+std::pair<int, int> place_on_node(MPI_Comm communicator) {
   MPI_Comm node = MPI_COMM_NULL;
   MPI_Comm_split_type(communicator, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  int count = 1;
+  int count = 1, rank = 0;
   MPI_Comm_size(node, &count);
+  MPI_Comm_rank(node, &rank);
   MPI_Comm_free(&node);
-  return count;
+  return {count, rank};
 }
 
 std::int64_t reduced(std::int64_t value, MPI_Op operation, MPI_Comm communicator) {
@@ -46,7 +51,7 @@ Job::Job(int& argc, char**& argv) {
   MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
   MPI_Comm_size(MPI_COMM_WORLD, &num_ranks_);
   MPI_Comm_dup(MPI_COMM_WORLD, &errors_);
-  ranks_on_node_ = count_ranks_on_node(MPI_COMM_WORLD);
+  std::tie(ranks_on_node_, rank_on_node_) = place_on_node(MPI_COMM_WORLD);
 }
 
 Job::~Job() {
@@ -62,6 +67,14 @@ std::ostream& Job::out() const {
 std::int64_t Job::max(std::int64_t value) const { return reduced(value, MPI_MAX, MPI_COMM_WORLD); }
 
 std::int64_t Job::min(std::int64_t value) const { return reduced(value, MPI_MIN, MPI_COMM_WORLD); }
+
+std::int64_t Job::most_equal(std::uint64_t value) const {
+  std::vector<std::uint64_t> values(static_cast<std::size_t>(num_ranks_));
+  MPI_Allgather(&value, 1, MPI_UINT64_T, values.data(), 1, MPI_UINT64_T, MPI_COMM_WORLD);
+  std::int64_t most = 0;
+  for (const std::uint64_t one : values) most = std::max<std::int64_t>(most, std::ranges::count(values, one));
+  return most;
+}
 
 void Job::together(const std::function<void()>& step) const {
   try {

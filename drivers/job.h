@@ -28,12 +28,16 @@ class Job {
   bool is_first() const { return rank_ == 0; }
   /// Ranks of the job on this rank's node, this one among them.
   int ranks_on_node() const { return ranks_on_node_; }
+  /// This rank's number among them.
+  int rank_on_node() const { return rank_on_node_; }
   /// Standard output on rank 0, nowhere on others.
   std::ostream& out() const;
 
   /// Collective.
   std::int64_t max(std::int64_t value) const;
   std::int64_t min(std::int64_t value) const;
+  /// How many ranks gave the value that most ranks gave.
+  std::int64_t most_equal(std::uint64_t value) const;
 
   /// Runs a step that all ranks take part in while objects with collective destructors (open files, transports) exist. An error of all ranks is
   /// passed on; a rank that is alone with one ends the job here, since unwinding would wait for the others for ever.
@@ -52,6 +56,7 @@ class Job {
   int rank_ = 0;
   int num_ranks_ = 1;
   int ranks_on_node_ = 1;
+  int rank_on_node_ = 0;
 };
 
 }  // namespace hilbertring

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "drivers/backend_choice.h"
 #include "drivers/commands.h"
 #include "drivers/description.h"
 #include "drivers/machine.h"
@@ -37,6 +38,7 @@ CommandSyntax syntax() {
              {"memory-limit", "BYTES", "per rank, such as 8GiB; else what the node has available, shared among its ranks"},
              {"record", "FILE.json", "append a JSON record of the run, one line"},
              {"force", "", "replace RESULT.h5 if it exists"}}},
+           backend_options(),
            pattern_options()},
           "mpirun -np 4 hilbertring run case.h5 -o result.h5"};
 }
@@ -99,18 +101,37 @@ struct RunPlan {
   RankTask task;
   std::int64_t memory_limit_bytes = 0;  ///< of a rank
   std::int64_t predicted_bytes = 0;     ///< of the largest rank that this process knows of
+  BackendChoice backend;
+  std::int64_t predicted_gpu_bytes = 0;  ///< likewise, on its GPU
 };
 
-std::int64_t predicted_peak(const Job& job, const RunPlan& plan) {
+/// Of the largest rank, on the host and on its GPU.
+void predict_peaks(const Job& job, RunPlan& plan) {
   const Schedule& schedule = *plan.task.schedule;
-  const auto of_rank = [&](Rank rank) {
-    const RankMemory memory = predict_memory(schedule, rank, plan.task.options.backend, plan.setting.num_threads, plan.task.output_type);
-    return peak_with_slab(memory.host, schedule, rank, plan.task.output_type);
+  const auto note_rank = [&](Rank rank) {
+    const RankMemory memory = predict_memory(schedule, rank, plan.backend.backend, plan.setting.num_threads, plan.task.output_type);
+    plan.predicted_bytes = std::max(plan.predicted_bytes, peak_with_slab(memory.host, schedule, rank, plan.task.output_type));
+    plan.predicted_gpu_bytes = std::max(plan.predicted_gpu_bytes, memory.gpu.peak_bytes());
   };
-  if (plan.transport == TransportKind::kMpi) return job.max(of_rank(Rank(job.rank())));
-  std::int64_t peak = 0;
-  for (Rank rank(0); rank < Rank(schedule.num_ranks()); ++rank) peak = std::max(peak, of_rank(rank));
-  return peak;
+  if (plan.transport == TransportKind::kMpi) {
+    note_rank(Rank(job.rank()));
+    plan.predicted_bytes = job.max(plan.predicted_bytes);
+    plan.predicted_gpu_bytes = job.max(plan.predicted_gpu_bytes);
+  } else {
+    for (Rank rank(0); rank < Rank(schedule.num_ranks()); ++rank) note_rank(rank);
+  }
+}
+
+void require_gpu_memory(const Job& job, const RunPlan& plan) {
+  if (plan.backend.backend != Backend::kCuda) return;
+  std::int64_t fewest_free = free_gpu_bytes(plan.backend.gpu_of(job.rank_on_node()));
+  if (plan.transport == TransportKind::kLoopback) {
+    for (int gpu = 0; gpu < plan.backend.num_gpus; ++gpu) fewest_free = std::min(fewest_free, free_gpu_bytes(gpu));
+  }
+  const std::int64_t share = job.min(fewest_free) / plan.backend.ranks_per_gpu;
+  if (plan.predicted_gpu_bytes <= share) return;
+  throw failure("not enough GPU memory: a rank needs " + format_bytes(plan.predicted_gpu_bytes) + ", its GPU has " + format_bytes(share) +
+                " free for it (more ranks on more GPUs need less each)");
 }
 
 void require_memory(const RunPlan& plan, bool is_limit_given) {
@@ -125,6 +146,7 @@ RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
   plan.transport = transport_kind(job, arguments);
   const std::int64_t num_ranks = number_of_ranks(job, arguments, plan.transport);
   const std::int64_t ranks_on_node = plan.transport == TransportKind::kMpi ? job.ranks_on_node() : num_ranks;
+  plan.backend = choose_backend(job, arguments, plan.transport == TransportKind::kLoopback ? num_ranks : 0);
   Problem problem = problem_of(file, job, arguments);
   problem.validate(num_ranks);
   // The result names its chunk, so that its bits can be had again from a program that chooses another.
@@ -139,12 +161,14 @@ RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
   plan.task.schedule = std::make_shared<const Schedule>(problem, orders_of_case(file, problem.specification), num_ranks);
   plan.task.allows_nonfinite = arguments.has("allow-nonfinite");
   plan.task.options.num_threads = plan.setting.num_threads;
+  plan.task.options.backend = plan.backend.backend;
+  plan.task.options.gpu = plan.backend.gpu_of(job.rank_on_node());
   plan.task.options.output_type = plan.task.output_type;
   plan.task.input = &file;
 
   const auto limit = arguments.text("memory-limit");
   plan.memory_limit_bytes = limit ? parse_bytes("memory-limit", *limit) : job.min(available_memory_bytes() / ranks_on_node);
-  plan.predicted_bytes = predicted_peak(job, plan);
+  predict_peaks(job, plan);
   return plan;
 }
 
@@ -159,7 +183,10 @@ void print_plan(std::ostream& out, const RunPlan& plan) {
                               format_plural(plan.setting.num_threads, "thread") + " each, at most " + format_count(schedule.placement().max_rows()) +
                               " tokens each"});
   add_traffic_rows(table, schedule);
-  table.add_row({"memory", "at most " + format_bytes(plan.predicted_bytes) + " per rank"});
+  const bool has_gpu = plan.backend.backend == Backend::kCuda;
+  table.add_row({"backend", std::string(to_string(plan.backend.backend)) + (plan.backend.note.empty() ? "" : ": " + plan.backend.note)});
+  table.add_row({"memory", "at most " + format_bytes(plan.predicted_bytes) + " per rank" +
+                               (has_gpu ? ", and " + format_bytes(plan.predicted_gpu_bytes) + " on its GPU" : "")});
   out << table.to_text() << std::flush;
 }
 
@@ -185,6 +212,7 @@ RunTotals compute_on_loopback(const RunPlan& plan, ProgressBar& progress) {
   RunTotals totals;
   run_loopback(plan.setting.num_ranks, [&](Transport& transport) {
     RankTask task = plan.task;
+    task.options.gpu = plan.backend.gpu_of(transport.rank().value);
     if (transport.rank() == Rank(0)) show_progress(task, progress);
     RunTotals of_rank = run_rank(transport, task);
     if (transport.rank() == Rank(0)) totals = std::move(of_rank);
@@ -199,6 +227,7 @@ int run(Job& job, const Arguments& arguments) {
   RunPlan plan = make_plan(job, arguments, *file);
   print_plan(job.out(), plan);
   require_memory(plan, arguments.has("memory-limit"));
+  require_gpu_memory(job, plan);
 
   const auto transport = plan.transport == TransportKind::kMpi ? make_mpi_transport(job.communicator()) : nullptr;
   const auto result = FileWriter::create(plan.setting.result_path, result_layout(plan), arguments.has("force"), job.communicator());

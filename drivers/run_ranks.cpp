@@ -109,7 +109,9 @@ class RankRun {
 
   RunTotals finished_totals() {
     std::array<double, 2> times = {totals_.read_seconds, totals_.write_seconds};
-    std::array<std::int64_t, 3> bytes = {attention_.memory().peak_bytes(), attention_.predicted_memory().host.peak_bytes(), peak_resident_bytes()};
+    const RankMemory& predicted = attention_.predicted_memory();
+    std::array<std::int64_t, 6> bytes = {attention_.memory().peak_bytes(),     predicted.host.peak_bytes(), peak_resident_bytes(),
+                                         attention_.gpu_memory().peak_bytes(), predicted.gpu.peak_bytes(),  attention_.gpu_scratch().peak_bytes()};
     transport_.all_reduce(std::span<double>(times), Reduction::kMax);
     transport_.all_reduce(std::span<std::int64_t>(bytes), Reduction::kMax);
     totals_.read_seconds = times[0];
@@ -117,6 +119,9 @@ class RankRun {
     totals_.peak_bytes = bytes[0];
     totals_.predicted_peak_bytes = bytes[1];
     totals_.resident_bytes = bytes[2];
+    totals_.gpu_peak_bytes = bytes[3];
+    totals_.predicted_gpu_peak_bytes = bytes[4];
+    totals_.gpu_scratch_bytes = bytes[5];
     totals_.device = transport_.all_gather(attention_.device()).front();
     return totals_;
   }

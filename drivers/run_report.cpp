@@ -50,6 +50,10 @@ std::string report_text(const Problem& problem, const RunSetting& setting, const
   const std::string per_rank = setting.num_ranks > 1 ? " on the largest rank" : "";
   rest.add_row({"memory", format_bytes(totals.peak_bytes) + " of buffers at the peak" + per_rank + ", predicted " +
                               format_bytes(totals.predicted_peak_bytes) + "; process " + format_bytes(totals.resident_bytes)});
+  if (totals.gpu_peak_bytes > 0) {
+    rest.add_row({"GPU memory", format_bytes(totals.gpu_peak_bytes) + " of tensors at the peak" + per_rank + ", predicted " +
+                                    format_bytes(totals.predicted_gpu_peak_bytes) + "; work lists " + format_bytes(totals.gpu_scratch_bytes)});
+  }
   return passes.to_text() + rest.to_text();
 }
 
@@ -92,6 +96,11 @@ std::string record_json(const Problem& problem, const RunSetting& setting, const
   record["peak_bytes"] = totals.peak_bytes;
   record["predicted_peak_bytes"] = totals.predicted_peak_bytes;
   record["resident_bytes"] = totals.resident_bytes;
+  if (totals.gpu_peak_bytes > 0) {
+    record["gpu_peak_bytes"] = totals.gpu_peak_bytes;
+    record["predicted_gpu_peak_bytes"] = totals.predicted_gpu_peak_bytes;
+    record["gpu_scratch_bytes"] = totals.gpu_scratch_bytes;
+  }
   return record.dump();
 }
 

@@ -22,6 +22,11 @@ std::int64_t free_gpu_bytes(int gpu) {
   return free_device_bytes();
 }
 
+std::uint64_t gpu_identity(int gpu) {
+  use_cuda_device(gpu);
+  return cuda_device_identity();
+}
+
 namespace {
 std::unique_ptr<ComputeDevice> make_gpu(int gpu, int num_threads, std::shared_ptr<MemoryMeter> scratch) {
   return make_cuda_device(gpu, num_threads, std::move(scratch));
@@ -38,6 +43,7 @@ std::unique_ptr<ComputeDevice> make_gpu(int, int, const std::shared_ptr<MemoryMe
 bool has_cuda_build() { return false; }
 int num_usable_gpus() { return 0; }
 std::int64_t free_gpu_bytes(int) { refuse(); }
+std::uint64_t gpu_identity(int) { refuse(); }
 
 #endif
 

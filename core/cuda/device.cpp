@@ -1,6 +1,7 @@
 #include "core/cuda/device.h"
 
 #include <cstdio>
+#include <cstring>
 
 #include "core/error.h"
 
@@ -76,6 +77,15 @@ std::string cuda_device_description() {
   const cudaDeviceProp properties = properties_of(device);
   return std::string(properties.name) + ", compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) + ", " +
          std::to_string(properties.multiProcessorCount) + " multiprocessors, " + in_gib(static_cast<std::int64_t>(properties.totalGlobalMem));
+}
+
+std::uint64_t cuda_device_identity() {
+  int device = 0;
+  check(cudaGetDevice(&device));
+  const cudaDeviceProp properties = properties_of(device);
+  std::uint64_t identity = 0;
+  std::memcpy(&identity, properties.uuid.bytes, sizeof identity);
+  return identity;
 }
 
 std::int64_t free_device_bytes() {

@@ -23,6 +23,9 @@ int num_cuda_devices();
 /// that index, or if it is older than compute capability 8.0.
 void use_cuda_device(int index);
 
+/// The first half of the current device's UUID.
+std::uint64_t cuda_device_identity();
+
 /// Bytes of the current device that nobody holds.
 std::int64_t free_device_bytes();
 

@@ -10,6 +10,7 @@
 #include "core/reference.h"
 #include "ring/attention.h"
 #include "ring/redistribution.h"
+#include "tests/ring/backend_under_test.h"
 #include "tests/ring/random_problem.h"
 
 namespace hilbertring {
@@ -90,7 +91,7 @@ inline void run_rank(Transport& transport, const std::shared_ptr<const Schedule>
   const Shape& shape = problem.shape;
   const Range<SequenceIndex> tokens = sequence_slab(shape.tokens, transport.num_ranks(), transport.rank());
   const ElementType real = arithmetic_type(problem.type);
-  RingAttention attention(transport, schedule, {.num_threads = num_threads, .output_type = real});
+  RingAttention attention(transport, schedule, backend_under_test().options(transport.rank(), num_threads, real));
   for (const ShardTensor t : {ShardTensor::kQ, ShardTensor::kK, ShardTensor::kV}) attention.load(t, input_slab(problem, seed, t, tokens));
   if (problem.with_gradient) attention.load(ShardTensor::kDo, input_slab(problem, seed, ShardTensor::kDo, tokens));
 
@@ -113,6 +114,7 @@ inline void run_rank(Transport& transport, const std::shared_ptr<const Schedule>
     place_slab(problem, t, tokens, slab, result.tensors[t]);
   }
   require_predicted(attention.memory().peak_bytes(), attention.predicted_memory().host);
+  require_predicted(attention.gpu_memory().peak_bytes(), attention.predicted_memory().gpu);
   const std::lock_guard lock(mutex);
   result.allowed_pairs += allowed_pairs;
 }
