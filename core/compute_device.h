@@ -43,9 +43,9 @@ struct HeadRows {
 /// Which rows of [batch, heads, rows, columns] a message holds. The arrays lie in the host's memory where the device can read them
 /// (`allocate_shared`).
 struct RowTable {
-  const HeadRows* heads;   ///< [heads]
-  const RowWord* words;    ///< ceil(rows / 64) per head; heads may share them
-  std::int64_t num_rows;   ///< of all heads, of one batch element
+  const HeadRows* heads;  ///< [heads]
+  const RowWord* words;   ///< ceil(rows / 64) per head; heads may share them
+  std::int64_t num_rows;  ///< of all heads, of one batch element
 };
 
 enum class RowCopy { kPack, kUnpack };
@@ -63,6 +63,8 @@ class ComputeDevice {
   /// Threads for the host's part of the work.
   virtual int num_host_threads() const = 0;
   virtual BlockAttention& attention() = 0;
+  /// The type to which `attention` rounds softmax weights before it multiplies them, for inputs of a type.
+  virtual ElementType weights_type(ElementType input_type) const = 0;
 
   virtual Buffer allocate(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) = 0;
   /// Host memory that the device reads and writes at full speed.

@@ -12,9 +12,9 @@ namespace hilbertring {
 /// What computes on this process's ranks.
 struct BackendChoice {
   Backend backend = Backend::kCpu;
-  int num_gpus = 0;                 ///< Backend::kCuda: that this process sees
-  std::int64_t ranks_per_gpu = 1;   ///< at most
-  std::string note;                 ///< why `auto` did not take a GPU that is there; else ""
+  int num_gpus = 0;                ///< Backend::kCuda: that this process sees
+  std::int64_t ranks_per_gpu = 1;  ///< at most
+  std::string note;                ///< why `auto` did not take a GPU that is there; else ""
 
   /// The GPU of a rank: `index` counts the ranks of the node, or the virtual ranks of the process.
   int gpu_of(std::int64_t index) const { return num_gpus > 0 ? static_cast<int>(index % num_gpus) : 0; }

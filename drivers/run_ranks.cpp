@@ -122,6 +122,7 @@ class RankRun {
     totals_.gpu_peak_bytes = bytes[3];
     totals_.predicted_gpu_peak_bytes = bytes[4];
     totals_.gpu_scratch_bytes = bytes[5];
+    totals_.weights_type = attention_.weights_type();
     totals_.device = transport_.all_gather(attention_.device()).front();
     return totals_;
   }

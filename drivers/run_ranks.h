@@ -36,13 +36,14 @@ struct RunTotals {
   double write_seconds = 0;
   PassTotals forward;
   PassTotals backward;
-  std::int64_t peak_bytes = 0;            ///< of the library's buffers, counted
-  std::int64_t predicted_peak_bytes = 0;  ///< likewise, predicted
-  std::int64_t resident_bytes = 0;        ///< of a process, as the system counted
+  std::int64_t peak_bytes = 0;                ///< of the library's buffers, counted
+  std::int64_t predicted_peak_bytes = 0;      ///< likewise, predicted
+  std::int64_t resident_bytes = 0;            ///< of a process, as the system counted
   std::int64_t gpu_peak_bytes = 0;            ///< tensors on the rank's GPU; 0 on the CPU
   std::int64_t predicted_gpu_peak_bytes = 0;  ///< likewise, predicted
   std::int64_t gpu_scratch_bytes = 0;         ///< what the kernels' work lists take there besides
   std::string device;
+  ElementType weights_type = ElementType::kFloat32;  ///< to which softmax weights are rounded before they are multiplied
 };
 
 /// The slab of the largest tensor, in or out, as a rank reads or writes it.

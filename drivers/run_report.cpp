@@ -61,6 +61,7 @@ std::vector<std::pair<std::string, std::string>> result_attributes(const Problem
   std::vector<std::pair<std::string, std::string>> attributes = {{"program_version", program_version()},
                                                                  {"build", build_description()},
                                                                  {"device", totals.device},
+                                                                 {"weights_type", std::string(to_string(totals.weights_type))},
                                                                  {"ranks", std::to_string(setting.num_ranks)},
                                                                  {"threads_per_rank", std::to_string(setting.num_threads)},
                                                                  {"transport", setting.transport},

@@ -26,6 +26,7 @@ CommandSyntax syntax() {
             {{"against", "FILE.h5", "take the expected values from FILE.h5; the bounds still come from the case"},
              {"sample", "R", "compare R rows of each tensor, drawn at random; else all rows"},
              {"seed", "NUMBER", "of the draw; else 0"},
+             {"weights-type", "TYPE", "softmax weights were rounded to TYPE before they were multiplied, as tensor cores do; else as RESULT.h5 says"},
              {"bits", "", "CASE.h5 is another result (or --against names one): all bits must be equal"}}}},
           "hilbertring verify result.h5 case.h5 --sample 200"};
 }
@@ -70,7 +71,9 @@ int verify_bits(std::ostream& out, CaseFile& a, CaseFile& b) {
 int verify_rows(Job& job, const Arguments& arguments, CaseFile& result, CaseFile& case_file, CaseFile* expected) {
   RowSample sample{.num_rows = std::nullopt, .seed = static_cast<std::uint64_t>(arguments.integer_or("seed", 0, 0))};
   if (arguments.has("sample")) sample.num_rows = arguments.required_integer("sample", 1);
-  const RowVerifier verifier(case_file, result, expected);
+  std::optional<ElementType> weights_type;
+  if (const auto name = arguments.text("weights-type")) weights_type = parse_element_type(*name);
+  const RowVerifier verifier(case_file, result, expected, weights_type);
   ProgressBar progress("verify", job.is_first());
   const auto errors = verifier.compare(sample, [&](std::int64_t done, std::int64_t total) { progress.update(done, total); });
   progress.relabel("");

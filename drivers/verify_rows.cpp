@@ -106,9 +106,10 @@ struct RowVerifier::Data {
   std::optional<LoadedTensor> d_o;
   std::vector<Subject> subjects;  ///< o, lse, and with gradients dq, dk, dv
   ReferenceInputs inputs;
-  double roundoff = 0x1p-24;  ///< of the arithmetic
+  double roundoff = 0x1p-24;    ///< of the arithmetic
+  double weights_roundoff = 0;  ///< of softmax weights that are rounded before they are multiplied
 
-  Data(CaseFile& case_file, CaseFile& result, CaseFile* expected, const Orders& orders, bool has_gradient)
+  Data(CaseFile& case_file, CaseFile& result, CaseFile* expected, const Orders& orders, bool has_gradient, ElementType weights_type)
       : shape(case_file.shape()),
         pattern(result.specification(), shape),
         query_order(*orders.queries),
@@ -122,6 +123,7 @@ struct RowVerifier::Data {
       if (expected != nullptr) subjects.back().expected.emplace(*expected, name, shape);
     }
     if (case_file.type() == ElementType::kFloat64) roundoff = 0x1p-53;
+    if (size_bytes(weights_type) < size_bytes(arithmetic_type(case_file.type()))) weights_roundoff = unit_roundoff(weights_type);
     inputs.pattern = &pattern;
     inputs.scale = result.specification().scale_for(shape);
     inputs.order = {[this](Position p) { return query_order.index(p); }, [this](Position p) { return key_order.index(p); },
@@ -202,10 +204,10 @@ class RowComparison {
   void compare_query_row(const RowPlace& row, std::vector<Errors>& errors) {
     const ReferenceQueryRow reference = reference_query_row(data_.inputs, row.batch, row.head, SequenceIndex(row.token));
     const double rounding = kRoundings * data_.roundoff * (1 + reference.max_abs_score);
-    compare_row(0, row, reference.o, reference.o_abs, rounding, errors);
+    compare_row(0, row, reference.o, reference.o_abs, rounding + data_.weights_roundoff, errors);
     compare_lse(row, reference, errors);
     if (!data_.d_o) return;
-    compare_row(2, row, reference.dq, reference.dq_abs, rounding, errors);
+    compare_row(2, row, reference.dq, reference.dq_abs, rounding + 2 * data_.weights_roundoff, errors);
     if (!has_all_queries_) return;
     scalars_.lse[data_.query_index(row)] = reference.lse;
     scalars_.delta[data_.query_index(row)] = reference.delta;
@@ -229,12 +231,13 @@ class RowComparison {
     const ReferenceKeyRow reference = reference_key_row(data_.inputs, row.batch, row.head, SequenceIndex(row.token), lse, delta);
     double rounding =
         kRoundings * data_.roundoff * (1 + reference.max_abs_score + largest_lse_) + unit_roundoff(data_.subjects[1].actual.type()) * largest_lse_;
-    compare_row(4, row, reference.dv, reference.dv_abs, rounding, errors);
-    if (has_all_queries_) return compare_row(3, row, reference.dk, reference.dk_abs, rounding, errors);
-    // delta = dO . o with the o that was stored: off by as much as u(T_out) sum |dO_d o_d|. The reference sums that up if told it is delta.
+    compare_row(4, row, reference.dv, reference.dv_abs, rounding + data_.weights_roundoff, errors);
+    if (has_all_queries_ && data_.weights_roundoff == 0) return compare_row(3, row, reference.dk, reference.dk_abs, rounding, errors);
+    // delta = dO . o with the o that was stored (or summed with rounded weights): off by as much as u sum |dO_d o_d|. The reference sums that up if
+    // told it is delta.
     const ReferenceKeyRow sizes = reference_key_row(data_.inputs, row.batch, row.head, SequenceIndex(row.token), lse, abs_delta());
     rounding += unit_roundoff(data_.subjects[0].actual.type());
-    compare_row(3, row, reference.dk, sizes.dk_abs, rounding, errors);
+    compare_row(3, row, reference.dk, sizes.dk_abs, rounding + 2 * data_.weights_roundoff, errors);
   }
 
   void compare_row(std::size_t tensor, const RowPlace& row, const std::vector<double>& reference, const std::vector<double>& sum_abs, double rounding,
@@ -288,14 +291,26 @@ class RowComparison {
   std::int64_t num_done_ = 0;
 };
 
-RowVerifier::RowVerifier(CaseFile& case_file, CaseFile& result, CaseFile* expected) {
+namespace {
+
+ElementType weights_type_of(const CaseFile& result, ElementType otherwise) {
+  for (const auto& [name, value] : result.attributes()) {
+    if (name == "weights_type") return parse_element_type(value);
+  }
+  return otherwise;
+}
+
+}  // namespace
+
+RowVerifier::RowVerifier(CaseFile& case_file, CaseFile& result, CaseFile* expected, std::optional<ElementType> weights_type) {
   std::vector<const CaseFile*> files = {&case_file, &result};
   if (expected != nullptr) files.push_back(expected);
   require_memory_to_load(files);
   result.specification().validate(case_file.shape());
   const Orders orders = orders_of_case(case_file, result.specification());
   const bool has_gradient = case_file.has(TensorName::kDo) && result.has(TensorName::kDq);
-  data_ = std::make_unique<const Data>(case_file, result, expected, orders, has_gradient);
+  data_ = std::make_unique<const Data>(case_file, result, expected, orders, has_gradient,
+                                       weights_type.value_or(weights_type_of(result, arithmetic_type(case_file.type()))));
 }
 
 RowVerifier::~RowVerifier() = default;

@@ -35,6 +35,9 @@ struct TensorErrors {
 /// type, c = kRoundings, u = 2^-24 (float64 input: 2^-53), S the largest |scale| sum |q_d k_d| of the row's scores, and A the sum of the absolute
 /// values of the element's terms. For lse: c u (1 + S + |lse|). A row without allowed keys must be 0, its lse -infinity.
 ///
+/// Tensor cores multiply softmax weights p (and ds) rounded to the inputs' type W: u(W) A more for o and dv, 2 u(W) A for dq and dk (their delta is
+/// made of such an o). A result says so in its attribute `weights_type`.
+///
 /// dk and dv need lse and delta of every query: if all rows are compared, the reference's own; if rows are sampled, those of the result (lse as
 /// stored, delta = dO . o), whose roundings add u(T_out) A to the bound of dk, and L, the largest |lse|, to its S and to that of dv.
 class RowVerifier {
@@ -43,8 +46,9 @@ class RowVerifier {
   using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
 
   /// `expected` may be null: then the reference's values are expected; otherwise the file's, with u(type) of the file's dataset added to u(T_out).
-  /// The pattern is the result's. Loads all tensors. Throws input_error when something is missing or has the wrong shape, failure without memory.
-  RowVerifier(CaseFile& case_file, CaseFile& result, CaseFile* expected);
+  /// The pattern is the result's, and so is `weights_type` if it is not given. Loads all tensors. Throws input_error when something is missing or has
+  /// the wrong shape, failure without memory.
+  RowVerifier(CaseFile& case_file, CaseFile& result, CaseFile* expected, std::optional<ElementType> weights_type = std::nullopt);
   ~RowVerifier();
 
   /// Whether the result has gradients to compare.

@@ -317,6 +317,7 @@ const MemoryMeter& RingAttention::gpu_memory() const {
 }
 const MemoryMeter& RingAttention::gpu_scratch() const { return *state_->gpu_scratch; }
 const RankMemory& RingAttention::predicted_memory() const { return state_->prediction; }
+ElementType RingAttention::weights_type() const { return state_->device->weights_type(state_->schedule->problem().type); }
 std::string RingAttention::device() const { return state_->device->description(); }
 
 }  // namespace hilbertring

@@ -76,6 +76,8 @@ class RingAttention {
   const MemoryMeter& gpu_scratch() const;
   const RankMemory& predicted_memory() const;
   std::string device() const;
+  /// The type to which softmax weights are rounded before they are multiplied.
+  ElementType weights_type() const;
 
  private:
   struct State;

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "core/cpu/cpu_attention.h"
-#include "ring/redistribution.h"
 #include "ring/rank_times.h"
+#include "ring/redistribution.h"
 #include "ring/shard.h"
 #include "ring/visit_buffers.h"
 
@@ -45,8 +45,8 @@ class Predictor {
   /// Tensors pass through the host whole, one at a time; so do all messages.
   RankMemory for_cuda() const {
     RankMemory memory{.host = bookkeeping(), .gpu = {}};
-    memory.host.load_bytes = std::max({staging(problem_.type) + tensor_bytes(problem_.type), staging(output_type_) + tensor_bytes(output_type_),
-                                       lse_staging() + lse_bytes()});
+    memory.host.load_bytes = std::max(
+        {staging(problem_.type) + tensor_bytes(problem_.type), staging(output_type_) + tensor_bytes(output_type_), lse_staging() + lse_bytes()});
     memory.host.shard_bytes = 2 * RankTimes::host_bytes(problem_, num_rows_);
     memory.gpu.shard_bytes = shard_bytes();
     memory.gpu.load_bytes = std::max(is_converted_ ? tensor_bytes(output_type_) : 0, lse_bytes());

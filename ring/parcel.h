@@ -19,8 +19,8 @@ struct ParcelBytes {
   std::int64_t total() const { return message + table; }
 };
 
-/// A place for one message under way. On the host a message that is a whole shard goes straight from or into the tensors; any other is packed into the
-/// parcel's own memory, whose size was predicted. Used again and again.
+/// A place for one message under way. On the host a message that is a whole shard goes straight from or into the tensors; any other is packed into
+/// the parcel's own memory, whose size was predicted. Used again and again.
 class Parcel {
  public:
   Parcel() = default;

@@ -39,8 +39,8 @@ class RingPass {
 
   /// Sends the operands of step 1, which must be ready, on the compute queue or before: what is handed to the device after that overlaps with them.
   void start();
-  /// After start(). Calls fold for each visit, in order, and returns when all messages have been sent and received; the last may still be being unpacked by the
-  /// device, before anything that is handed to its compute queue later. Accumulators must be ready, on the compute queue or before.
+  /// After start(). Calls fold for each visit, in order, and returns when all messages have been sent and received; the last may still be being
+  /// unpacked by the device, before anything that is handed to its compute queue later. Accumulators must be ready, on the compute queue or before.
   void run(const std::function<void(const Visit&)>& fold);
   /// Calls fold for each visit on whatever the buffers hold and moves nothing: what a pass costs without its transfers. Instead of start() and
   /// run().

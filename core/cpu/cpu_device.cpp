@@ -41,6 +41,7 @@ class CpuDevice final : public ComputeDevice {
   bool is_host() const override { return true; }
   int num_host_threads() const override { return num_threads_; }
   BlockAttention& attention() override { return *attention_; }
+  ElementType weights_type(ElementType input_type) const override { return arithmetic_type(input_type); }
 
   Buffer allocate(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) override { return {num_bytes, std::move(meter)}; }
   Buffer allocate_shared(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) override { return {num_bytes, std::move(meter)}; }

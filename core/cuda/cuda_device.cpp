@@ -49,6 +49,8 @@ class CudaDevice final : public ComputeDevice {
   bool is_host() const override { return false; }
   int num_host_threads() const override { return num_host_threads_; }
   BlockAttention& attention() override { return *attention_; }
+  // Tensor cores take float16 and bfloat16; other types go through plain arithmetic.
+  ElementType weights_type(ElementType input_type) const override { return input_type; }
 
   Buffer allocate(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) override { return make_device_buffer(num_bytes, std::move(meter)); }
   Buffer allocate_shared(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) override {

@@ -97,9 +97,8 @@ std::int64_t free_device_bytes() {
 void require_device_memory(std::int64_t num_bytes, const std::string& purpose) {
   const std::int64_t num_free = free_device_bytes();
   if (num_bytes <= num_free) return;
-  throw Error(
-      ErrorKind::kFailure, "CUDA",
-      device_name() + " has " + in_gib(num_free) + " free, but " + in_gib(num_bytes) + " are needed for " + purpose);
+  throw Error(ErrorKind::kFailure, "CUDA",
+              device_name() + " has " + in_gib(num_free) + " free, but " + in_gib(num_bytes) + " are needed for " + purpose);
 }
 
 Stream::Stream(Priority priority) {
@@ -156,7 +155,8 @@ Buffer make_device_buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> m
   if (num_bytes <= 0) return {};
   void* data = nullptr;
   if (!was_given(cudaMalloc(&data, static_cast<std::size_t>(num_bytes)))) {
-    throw failure("not enough memory: " + device_name() + " can't give " + in_gib(num_bytes) + " at once; " + in_gib(free_device_bytes()) + " are free");
+    throw failure("not enough memory: " + device_name() + " can't give " + in_gib(num_bytes) + " at once; " + in_gib(free_device_bytes()) +
+                  " are free");
   }
   return {static_cast<std::byte*>(data), num_bytes, free_device_memory, std::move(meter)};
 }

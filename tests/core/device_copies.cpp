@@ -21,7 +21,9 @@ constexpr int kPoison = 0xff;
 class DeviceCopy {
  public:
   DeviceCopy(const std::byte* host, std::int64_t num_bytes)
-      : size_(num_bytes), image_(static_cast<std::size_t>(num_bytes + 2 * kMarginBytes), std::byte{kPoison}), buffer_(make_device_buffer(std::ssize(image_), nullptr)) {
+      : size_(num_bytes),
+        image_(static_cast<std::size_t>(num_bytes + 2 * kMarginBytes), std::byte{kPoison}),
+        buffer_(make_device_buffer(std::ssize(image_), nullptr)) {
     std::memcpy(image_.data() + kMarginBytes, host, static_cast<std::size_t>(num_bytes));
     check(cudaMemcpy(buffer_.data(), image_.data(), image_.size(), cudaMemcpyHostToDevice));
   }
