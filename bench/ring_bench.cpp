@@ -105,7 +105,7 @@ class RankBench {
       result.backward.still.push_back(slowest([&] { still.backward(); }));
     }
     result.peak_bytes = over_ranks(moving.memory().peak_bytes(), Reduction::kMax);
-    result.predicted_peak_bytes = over_ranks(moving.predicted_memory().peak_bytes(), Reduction::kMax);
+    result.predicted_peak_bytes = over_ranks(moving.predicted_memory().host.peak_bytes(), Reduction::kMax);
     return result;
   }
 
