@@ -63,4 +63,14 @@ BackendChoice choose_backend(const Job& job, const Arguments& arguments, std::in
   throw failure("--backend is 'cuda', but " + sharing_text(shares));
 }
 
+void require_gpu_memory(const Job& job, const BackendChoice& choice, std::int64_t virtual_ranks, std::int64_t needed_bytes) {
+  if (choice.backend != Backend::kCuda) return;
+  std::int64_t fewest_free = free_gpu_bytes(choice.gpu_of(job.rank_on_node()));
+  for (std::int64_t rank = 0; rank < virtual_ranks; ++rank) fewest_free = std::min(fewest_free, free_gpu_bytes(choice.gpu_of(rank)));
+  const std::int64_t share = job.min(fewest_free) / choice.ranks_per_gpu;
+  if (needed_bytes <= share) return;
+  throw failure("not enough GPU memory: a rank needs " + format_bytes(needed_bytes) + ", its GPU has " + format_bytes(share) +
+                " free for it (more ranks on more GPUs need less each)");
+}
+
 }  // namespace hilbertring

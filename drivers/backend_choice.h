@@ -27,4 +27,7 @@ OptionGroup backend_options();
 /// given. Throws usage_error for an unknown backend, Error(kFailure) for cuda where a rank would have no GPU of its own.
 BackendChoice choose_backend(const Job& job, const Arguments& arguments, std::int64_t virtual_ranks);
 
+/// Throws Error(kFailure) with both figures if a rank needs more than its share of what its GPU has free. Collective.
+void require_gpu_memory(const Job& job, const BackendChoice& choice, std::int64_t virtual_ranks, std::int64_t needed_bytes);
+
 }  // namespace hilbertring

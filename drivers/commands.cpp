@@ -12,7 +12,7 @@ namespace hilbertring {
 namespace {
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all = {generate_command(), run_command(), verify_command(), info_command(), plan_command()};
+  static const std::vector<Command> all = {generate_command(), run_command(), verify_command(), info_command(), plan_command(), bench_command()};
   return all;
 }
 

@@ -21,6 +21,7 @@ Command run_command();
 Command verify_command();
 Command info_command();
 Command plan_command();
+Command bench_command();
 
 /// The program without its catch: finds the command in `words` (argv without the program), parses and runs it.
 int run_program(Job& job, std::span<const std::string> words);

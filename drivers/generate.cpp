@@ -1,3 +1,5 @@
+#include <omp.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -8,11 +10,11 @@
 
 #include "core/buffer.h"
 #include "core/error.h"
-#include "core/random.h"
 #include "drivers/commands.h"
 #include "drivers/pattern_options.h"
 #include "drivers/progress_bar.h"
 #include "drivers/random_order.h"
+#include "drivers/random_tensor.h"
 #include "drivers/slab.h"
 #include "drivers/units.h"
 #include "io/case_file.h"
@@ -25,46 +27,24 @@ namespace {
 /// Numbers made at a time: bounds the memory of a rank, and is long enough for large writes.
 constexpr std::int64_t kPieceBytes = std::int64_t{32} << 20;
 
-struct Input {
-  TensorName name;
-  TensorId id;
-};
-
-std::vector<Input> inputs_of(bool has_gradient) {
-  std::vector<Input> inputs = {{TensorName::kQ, TensorId::kQ}, {TensorName::kK, TensorId::kK}, {TensorName::kV, TensorId::kV}};
-  if (has_gradient) inputs.push_back({TensorName::kDo, TensorId::kDo});
-  return inputs;
-}
-
-void fill_elements(std::span<std::byte> out, ElementType type, std::uint64_t seed, TensorId tensor, std::int64_t first_index,
-                   std::int64_t first_element, std::int64_t num_elements) {
-#pragma omp parallel for
-  for (std::int64_t i = 0; i < num_elements; ++i) store_element(out.data(), type, first_element + i, normal_at(seed, tensor, first_index + i));
-}
-
-/// Tokens of a tensor as the file has them: element (b, t, h, d) is the normal number of its row-major index in the whole tensor.
-void fill_tokens(std::span<std::byte> out, const Input& input, const FileLayout& layout, ElementType type, std::uint64_t seed,
-                 Range<SequenceIndex> tokens) {
-  const std::int64_t token_elements = heads_of(input.name, layout.shape) * layout.shape.head_dim;
-  const std::int64_t num_elements = tokens.size() * token_elements;
-  for (std::int64_t b = 0; b < layout.shape.batch; ++b) {
-    const std::int64_t first_index = (b * layout.shape.tokens + tokens.begin.value) * token_elements;
-    fill_elements(out, type, seed, input.id, first_index, b * num_elements, num_elements);
-  }
+std::vector<TensorName> inputs_of(bool has_gradient) {
+  std::vector<TensorName> names = {TensorName::kQ, TensorName::kK, TensorName::kV};
+  if (has_gradient) names.push_back(TensorName::kDo);
+  return names;
 }
 
 /// Cuts this rank's tokens into as many pieces as the longest slab needs: writing is collective, so that all ranks must write equally often.
-void write_tensor(const Job& job, const Input& input, const FileLayout& layout, ElementType type, std::uint64_t seed, FileWriter& file) {
-  const std::int64_t piece = std::max<std::int64_t>(kPieceBytes / slab_bytes(input.name, layout.shape, type, 1), 1);
-  const Range<SequenceIndex> mine = sequence_slab(layout.shape.tokens, job.num_ranks(), Rank(job.rank()));
-  const std::int64_t longest = sequence_slab(layout.shape.tokens, job.num_ranks(), Rank(0)).size();
-  Buffer buffer(slab_bytes(input.name, layout.shape, type, std::min(piece, longest)), nullptr);
-  ProgressBar progress("generate " + std::string(to_string(input.name)), job.is_first());
+void write_tensor(const Job& job, TensorName name, const RandomInputs& inputs, FileWriter& file) {
+  const std::int64_t piece = std::max<std::int64_t>(kPieceBytes / slab_bytes(name, inputs.shape, inputs.type, 1), 1);
+  const Range<SequenceIndex> mine = sequence_slab(inputs.shape.tokens, job.num_ranks(), Rank(job.rank()));
+  const std::int64_t longest = sequence_slab(inputs.shape.tokens, job.num_ranks(), Rank(0)).size();
+  Buffer buffer(slab_bytes(name, inputs.shape, inputs.type, std::min(piece, longest)), nullptr);
+  ProgressBar progress("generate " + std::string(to_string(name)), job.is_first());
   for (std::int64_t done = 0; done < longest; done += piece) {
     const Range<SequenceIndex> tokens = intersection(mine, {mine.begin + done, mine.begin + done + piece});
-    const auto rows = buffer.bytes().first(static_cast<std::size_t>(slab_bytes(input.name, layout.shape, type, tokens.size())));
-    fill_tokens(rows, input, layout, type, seed, tokens);
-    file.write(input.name, tokens, rows);
+    const auto rows = buffer.bytes().first(static_cast<std::size_t>(slab_bytes(name, inputs.shape, inputs.type, tokens.size())));
+    fill_random_tokens(inputs, name, tokens, rows, omp_get_max_threads());
+    file.write(name, tokens, rows);
     progress.update(done, longest);
   }
 }
@@ -93,18 +73,18 @@ int generate(Job& job, const Arguments& arguments) {
   specification.validate(shape);
 
   FileLayout layout{.shape = shape, .specification = specification, .datasets = {}, .has_order = specification.curve == Curve::kFile};
-  const std::vector<Input> inputs = inputs_of(arguments.has("gradient"));
-  for (const Input& input : inputs) layout.datasets.emplace_back(input.name, type);
+  const std::vector<TensorName> names = inputs_of(arguments.has("gradient"));
+  for (const TensorName name : names) layout.datasets.emplace_back(name, type);
   const auto file = FileWriter::create(path, layout, arguments.has("force"), job.communicator());
   job.together([&] {
-    for (const Input& input : inputs) write_tensor(job, input, layout, type, seed, *file);
+    for (const TensorName name : names) write_tensor(job, name, {.shape = shape, .type = type, .seed = seed}, *file);
     if (layout.has_order) file->write_order(random_order(shape.tokens, seed));
     file->set_attribute("seed", std::to_string(seed));
     file->commit();
   });
 
   std::int64_t num_bytes = 0;
-  for (const Input& input : inputs) num_bytes += slab_bytes(input.name, shape, type, shape.tokens);
+  for (const TensorName name : names) num_bytes += slab_bytes(name, shape, type, shape.tokens);
   job.out() << "wrote " << path << ": " << to_string(shape) << " " << to_string(type) << ", seed " << seed << ", " << format_bytes(num_bytes) << "\n";
   return 0;
 }

@@ -120,6 +120,12 @@ void require_operands(const CommandSyntax& syntax, const std::vector<std::string
 Arguments::Arguments(std::string command, std::vector<std::string> operands, std::map<std::string, std::string> values)
     : command_(std::move(command)), operands_(std::move(operands)), values_(std::move(values)) {}
 
+Arguments Arguments::with(const std::string& name, const std::string& value) const {
+  Arguments changed = *this;
+  changed.values_[name] = value;
+  return changed;
+}
+
 std::optional<std::string> Arguments::text(const std::string& name) const { return has(name) ? std::optional(values_.at(name)) : std::nullopt; }
 
 const std::string& Arguments::required_text(const std::string& name) const {

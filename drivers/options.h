@@ -37,6 +37,9 @@ class Arguments {
  public:
   Arguments(std::string command, std::vector<std::string> operands, std::map<std::string, std::string> values);
 
+  /// The same words with one value more, or another: for commands that go through a list of values.
+  Arguments with(const std::string& name, const std::string& value) const;
+
   bool has(const std::string& name) const { return values_.count(name) != 0; }
   const std::string& operand(std::size_t index) const { return operands_[index]; }
   std::optional<std::string> text(const std::string& name) const;

@@ -13,6 +13,7 @@
 #include "drivers/progress_bar.h"
 #include "drivers/run_ranks.h"
 #include "drivers/run_report.h"
+#include "drivers/transport_choice.h"
 #include "drivers/units.h"
 #include "io/case_file.h"
 #include "io/run_record.h"
@@ -41,39 +42,6 @@ CommandSyntax syntax() {
            backend_options(),
            pattern_options()},
           "mpirun -np 4 hilbertring run case.h5 -o result.h5"};
-}
-
-enum class TransportKind { kLoopback, kMpi };
-
-TransportKind transport_kind(const Job& job, const Arguments& arguments) {
-  const std::string name = arguments.text("transport").value_or("auto");
-  if (name == "mpi") return TransportKind::kMpi;
-  if (name == "auto") return job.num_ranks() > 1 ? TransportKind::kMpi : TransportKind::kLoopback;
-  if (name != "loopback") throw usage_error("--transport is '" + name + "', but must be one of auto, loopback, mpi");
-  if (job.num_ranks() > 1) {
-    throw usage_error("--transport is 'loopback', but the program was started on " + std::to_string(job.num_ranks()) +
-                      " MPI ranks; loopback runs in one process");
-  }
-  return TransportKind::kLoopback;
-}
-
-std::int64_t number_of_ranks(const Job& job, const Arguments& arguments, TransportKind kind) {
-  if (kind == TransportKind::kLoopback) return arguments.integer_or("ranks", 1, 1);
-  const std::int64_t num_ranks = arguments.integer_or("ranks", job.num_ranks(), 1);
-  if (num_ranks != job.num_ranks()) {
-    throw usage_error("--ranks is " + std::to_string(num_ranks) + ", but the program was started on " + format_plural(job.num_ranks(), "MPI rank") +
-                      "; with transport mpi both must be equal");
-  }
-  return num_ranks;
-}
-
-int number_of_threads(const Arguments& arguments, std::int64_t ranks_on_node) {
-  constexpr std::int64_t kMaxThreads = 4096;
-  const std::int64_t share = default_num_threads(static_cast<int>(ranks_on_node));
-  const std::int64_t num_threads = arguments.integer_or("threads", share, 1);
-  if (num_threads > kMaxThreads)
-    throw usage_error("--threads is " + std::to_string(num_threads) + ", but must be at most " + std::to_string(kMaxThreads));
-  return static_cast<int>(num_threads);
 }
 
 void refuse_existing(const std::string& path, bool may_replace) {
@@ -122,18 +90,6 @@ void predict_peaks(const Job& job, RunPlan& plan) {
   }
 }
 
-void require_gpu_memory(const Job& job, const RunPlan& plan) {
-  if (plan.backend.backend != Backend::kCuda) return;
-  std::int64_t fewest_free = free_gpu_bytes(plan.backend.gpu_of(job.rank_on_node()));
-  if (plan.transport == TransportKind::kLoopback) {
-    for (int gpu = 0; gpu < plan.backend.num_gpus; ++gpu) fewest_free = std::min(fewest_free, free_gpu_bytes(gpu));
-  }
-  const std::int64_t share = job.min(fewest_free) / plan.backend.ranks_per_gpu;
-  if (plan.predicted_gpu_bytes <= share) return;
-  throw failure("not enough GPU memory: a rank needs " + format_bytes(plan.predicted_gpu_bytes) + ", its GPU has " + format_bytes(share) +
-                " free for it (more ranks on more GPUs need less each)");
-}
-
 void require_memory(const RunPlan& plan, bool is_limit_given) {
   if (plan.predicted_bytes <= plan.memory_limit_bytes) return;
   const std::string rule = is_limit_given ? "--memory-limit allows " : "the node has for each ";
@@ -154,7 +110,7 @@ RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
 
   plan.setting = {.case_path = file.path(),
                   .result_path = arguments.required_text("output"),
-                  .transport = plan.transport == TransportKind::kMpi ? "mpi" : "loopback",
+                  .transport = to_string(plan.transport),
                   .num_ranks = num_ranks,
                   .num_threads = number_of_threads(arguments, ranks_on_node)};
   plan.task.output_type = arguments.has("output-type") ? parse_element_type(arguments.required_text("output-type")) : problem.type;
@@ -227,7 +183,7 @@ int run(Job& job, const Arguments& arguments) {
   RunPlan plan = make_plan(job, arguments, *file);
   print_plan(job.out(), plan);
   require_memory(plan, arguments.has("memory-limit"));
-  require_gpu_memory(job, plan);
+  require_gpu_memory(job, plan.backend, plan.transport == TransportKind::kLoopback ? plan.setting.num_ranks : 0, plan.predicted_gpu_bytes);
 
   const auto transport = plan.transport == TransportKind::kMpi ? make_mpi_transport(job.communicator()) : nullptr;
   const auto result = FileWriter::create(plan.setting.result_path, result_layout(plan), arguments.has("force"), job.communicator());

@@ -16,7 +16,6 @@ namespace hilbertring {
 namespace {
 
 constexpr int kStatusMissed = 1;
-constexpr int kDigitsOfValues = 8;
 
 CommandSyntax syntax() {
   return {"verify",
@@ -31,14 +30,6 @@ CommandSyntax syntax() {
           "hilbertring verify result.h5 case.h5 --sample 200"};
 }
 
-std::string place_text(const TensorErrors& compared) {
-  const ElementPlace place = compared.errors.worst_place();
-  const std::string column = compared.name == TensorName::kLse ? "" : ", column " + std::to_string(place.column);
-  return "batch " + std::to_string(place.batch) + ", token " + std::to_string(place.token) + ", head " + std::to_string(place.head) + column + ": " +
-         format_number(compared.errors.worst_actual(), kDigitsOfValues) + ", expected " +
-         format_number(compared.errors.worst_expected(), kDigitsOfValues);
-}
-
 int print_errors(std::ostream& out, const std::vector<TensorErrors>& all) {
   TextTable table(
       {{"tensor", Align::kLeft}, {"elements"}, {"max error"}, {"RMS error"}, {"of bound"}, {"", Align::kLeft}, {"worst element", Align::kLeft}});
@@ -48,7 +39,7 @@ int print_errors(std::ostream& out, const std::vector<TensorErrors>& all) {
     is_good = is_good && errors.passes();
     table.add_row({std::string(to_string(compared.name)), format_count(errors.num_elements()), format_number(errors.max_error()),
                    format_number(errors.rms_error()), format_number(errors.worst_fraction()), errors.passes() ? "PASS" : "MISS",
-                   place_text(compared)});
+                   worst_element_text(compared)});
   }
   out << table.to_text() << (is_good ? "verified\n" : "MISSED: not every element is within its bound\n");
   return is_good ? 0 : kStatusMissed;

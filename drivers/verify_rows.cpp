@@ -1,17 +1,17 @@
 #include "drivers/verify_rows.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 
 #include "core/error.h"
-#include "core/random.h"
 #include "drivers/description.h"
 #include "drivers/machine.h"
+#include "drivers/row_bounds.h"
+#include "drivers/row_sample.h"
 #include "drivers/slab.h"
 #include "drivers/units.h"
 
@@ -21,12 +21,6 @@ namespace {
 
 /// Rows between two looks at the progress; their errors are merged in order, so that the figures printed do not depend on threads.
 constexpr std::int64_t kRowsAtATime = 2048;
-
-struct RowPlace {
-  std::int64_t batch = 0;
-  std::int64_t head = 0;
-  std::int64_t token = 0;
-};
 
 /// Both directions of an order as tables: the reference asks for every pair.
 struct OrderTable {
@@ -51,17 +45,6 @@ struct Subject {
   double storage_roundoff() const { return unit_roundoff(actual.type()) + (expected ? unit_roundoff(expected->type()) : 0.0); }
 };
 
-/// Half the distance between the smallest numbers of a type: what storing may lose of a number too small to be stored in full.
-double smallest_rounding(ElementType type) {
-  switch (type) {
-    case ElementType::kFloat16: return 0x1p-25;
-    case ElementType::kBfloat16: return 0x1p-134;
-    case ElementType::kFloat32: return 0x1p-150;
-    case ElementType::kFloat64: break;
-  }
-  return std::numeric_limits<double>::denorm_min();
-}
-
 std::vector<TensorName> compared_tensors(bool has_gradient) {
   std::vector<TensorName> names = {TensorName::kO, TensorName::kLse};
   if (has_gradient) names.insert(names.end(), {TensorName::kDq, TensorName::kDk, TensorName::kDv});
@@ -83,19 +66,6 @@ void require_memory_to_load(const std::vector<const CaseFile*>& files) {
                 " are available");
 }
 
-/// All rows of a side, or some drawn at random (with replacement).
-std::vector<RowPlace> rows_to_compare(const Shape& shape, std::int64_t heads, const RowSample& sample, std::uint64_t stream) {
-  const std::int64_t total = shape.batch * heads * shape.tokens;
-  const bool takes_all = !sample.num_rows || *sample.num_rows >= total;
-  std::vector<RowPlace> rows(static_cast<std::size_t>(takes_all ? total : *sample.num_rows));
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto index =
-        takes_all ? static_cast<std::int64_t>(i) : static_cast<std::int64_t>(random_bits(sample.seed, stream, i) % static_cast<std::uint64_t>(total));
-    rows[i] = {index / (heads * shape.tokens), index / shape.tokens % heads, index % shape.tokens};
-  }
-  return rows;
-}
-
 }  // namespace
 
 struct RowVerifier::Data {
@@ -106,8 +76,8 @@ struct RowVerifier::Data {
   std::optional<LoadedTensor> d_o;
   std::vector<Subject> subjects;  ///< o, lse, and with gradients dq, dk, dv
   ReferenceInputs inputs;
-  double roundoff = 0x1p-24;    ///< of the arithmetic
-  double weights_roundoff = 0;  ///< of softmax weights that are rounded before they are multiplied
+  double roundoff;          ///< of the arithmetic
+  double weights_roundoff;  ///< of softmax weights that are rounded before they are multiplied
 
   Data(CaseFile& case_file, CaseFile& result, CaseFile* expected, const Orders& orders, bool has_gradient, ElementType weights_type)
       : shape(case_file.shape()),
@@ -116,14 +86,14 @@ struct RowVerifier::Data {
         key_order(*orders.keys),
         q(case_file, TensorName::kQ, shape),
         k(case_file, TensorName::kK, shape),
-        v(case_file, TensorName::kV, shape) {
+        v(case_file, TensorName::kV, shape),
+        roundoff(unit_roundoff(arithmetic_type(case_file.type()))),
+        weights_roundoff(hilbertring::weights_roundoff(weights_type, case_file.type())) {
     if (has_gradient) d_o.emplace(case_file, TensorName::kDo, shape);
     for (const TensorName name : compared_tensors(has_gradient)) {
       subjects.push_back({LoadedTensor(result, name, shape), std::nullopt});
       if (expected != nullptr) subjects.back().expected.emplace(*expected, name, shape);
     }
-    if (case_file.type() == ElementType::kFloat64) roundoff = 0x1p-53;
-    if (size_bytes(weights_type) < size_bytes(arithmetic_type(case_file.type()))) weights_roundoff = unit_roundoff(weights_type);
     inputs.pattern = &pattern;
     inputs.scale = result.specification().scale_for(shape);
     inputs.order = {[this](Position p) { return query_order.index(p); }, [this](Position p) { return key_order.index(p); },
@@ -203,7 +173,7 @@ class RowComparison {
 
   void compare_query_row(const RowPlace& row, std::vector<Errors>& errors) {
     const ReferenceQueryRow reference = reference_query_row(data_.inputs, row.batch, row.head, SequenceIndex(row.token));
-    const double rounding = kRoundings * data_.roundoff * (1 + reference.max_abs_score);
+    const double rounding = query_rounding(data_.roundoff, reference);
     compare_row(0, row, reference.o, reference.o_abs, rounding + data_.weights_roundoff, errors);
     compare_lse(row, reference, errors);
     if (!data_.d_o) return;
@@ -215,10 +185,9 @@ class RowComparison {
 
   void compare_lse(const RowPlace& row, const ReferenceQueryRow& reference, std::vector<Errors>& errors) const {
     const Subject& subject = data_.subjects[1];
-    const double size = 1 + reference.max_abs_score + std::abs(reference.lse);
     const double expected = subject.expected ? subject.expected->at(row.batch, row.token, row.head, 0) : reference.lse;
-    const double bound = std::isfinite(reference.lse) ? kRoundings * std::max(data_.roundoff, unit_roundoff(subject.actual.type())) * size : 0.0;
-    errors[1].add({row.batch, row.token, row.head, 0}, subject.actual.at(row.batch, row.token, row.head, 0), expected, bound);
+    errors[1].add({row.batch, row.token, row.head, 0}, subject.actual.at(row.batch, row.token, row.head, 0), expected,
+                  lse_bound(data_.roundoff, subject.actual.type(), reference));
   }
 
   void compare_key_row(const RowPlace& row, std::vector<Errors>& errors) const {
@@ -229,8 +198,7 @@ class RowComparison {
       return scalars_.delta[data_.query_index({batch, head, token.value})];
     };
     const ReferenceKeyRow reference = reference_key_row(data_.inputs, row.batch, row.head, SequenceIndex(row.token), lse, delta);
-    double rounding =
-        kRoundings * data_.roundoff * (1 + reference.max_abs_score + largest_lse_) + unit_roundoff(data_.subjects[1].actual.type()) * largest_lse_;
+    double rounding = key_rounding(data_.roundoff, data_.subjects[1].actual.type(), reference, largest_lse_);
     compare_row(4, row, reference.dv, reference.dv_abs, rounding + data_.weights_roundoff, errors);
     if (has_all_queries_ && data_.weights_roundoff == 0) return compare_row(3, row, reference.dk, reference.dk_abs, rounding, errors);
     // delta = dO . o with the o that was stored (or summed with rounded weights): off by as much as u sum |dO_d o_d|. The reference sums that up if
@@ -243,14 +211,10 @@ class RowComparison {
   void compare_row(std::size_t tensor, const RowPlace& row, const std::vector<double>& reference, const std::vector<double>& sum_abs, double rounding,
                    std::vector<Errors>& errors) const {
     const Subject& subject = data_.subjects[tensor];
-    std::vector<double> actual(reference.size()), expected = reference, bounds(reference.size());
+    std::vector<double> actual(reference.size()), expected = reference;
     subject.actual.read_row(row.batch, row.token, row.head, actual);
     if (subject.expected) subject.expected->read_row(row.batch, row.token, row.head, expected);
-    for (std::size_t d = 0; d < bounds.size(); ++d) {
-      bounds[d] = subject.storage_roundoff() * std::abs(expected[d]) + rounding * sum_abs[d];
-      // What a row without keys leaves is exactly 0; only sums of terms may be too small to store.
-      if (sum_abs[d] > 0) bounds[d] += smallest_rounding(subject.actual.type());
-    }
+    const std::vector<double> bounds = row_bounds(expected, sum_abs, rounding, subject.storage_roundoff(), subject.actual.type());
     errors[tensor].add_row({row.batch, row.token, row.head, 0}, actual, expected, bounds);
   }
 
@@ -301,6 +265,15 @@ ElementType weights_type_of(const CaseFile& result, ElementType otherwise) {
 }
 
 }  // namespace
+
+std::string worst_element_text(const TensorErrors& compared) {
+  constexpr int kDigitsOfValues = 8;
+  const ElementPlace place = compared.errors.worst_place();
+  const std::string column = compared.name == TensorName::kLse ? "" : ", column " + std::to_string(place.column);
+  return "batch " + std::to_string(place.batch) + ", token " + std::to_string(place.token) + ", head " + std::to_string(place.head) + column + ": " +
+         format_number(compared.errors.worst_actual(), kDigitsOfValues) + ", expected " +
+         format_number(compared.errors.worst_expected(), kDigitsOfValues);
+}
 
 RowVerifier::RowVerifier(CaseFile& case_file, CaseFile& result, CaseFile* expected, std::optional<ElementType> weights_type) {
   std::vector<const CaseFile*> files = {&case_file, &result};

@@ -3,37 +3,28 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "core/pattern.h"
 #include "core/reference.h"
 #include "drivers/errors.h"
 #include "drivers/loaded_tensor.h"
+#include "drivers/row_sample.h"
 #include "hilbert/order.h"
 #include "io/case_file.h"
 
 namespace hilbertring {
-
-/// How many roundings of the arithmetic, at the size of the terms, a result may be off: see `RowVerifier`. The largest seen in correct float32 and
-/// float64 results is 5 (large scores: the lse of the demo's picture); 2.4 otherwise.
-inline constexpr double kRoundings = 16;
-
-struct RowSample {
-  std::optional<std::int64_t> num_rows;  ///< per tensor; empty: all
-  std::uint64_t seed = 0;
-};
 
 struct TensorErrors {
   TensorName name;
   Errors errors;
 };
 
-/// Compares a result with the float64 reference of its case, row by row.
-///
-/// The bound of an element is  u(T_out) |expected| + c u (1 + S) A  (+ the rounding of numbers too small for T_out), where T_out is the dataset's
-/// type, c = kRoundings, u = 2^-24 (float64 input: 2^-53), S the largest |scale| sum |q_d k_d| of the row's scores, and A the sum of the absolute
-/// values of the element's terms. For lse: c u (1 + S + |lse|). A row without allowed keys must be 0, its lse -infinity.
+/// Where the worst element lies, what it is and what was expected there.
+std::string worst_element_text(const TensorErrors& compared);
+
+/// Compares a result with the float64 reference of its case, row by row; row_bounds.h has the bounds.
 ///
 /// Tensor cores multiply softmax weights p (and ds) rounded to the inputs' type W: u(W) A more for o and dv, 2 u(W) A for dq and dk (their delta is
 /// made of such an o). A result says so in its attribute `weights_type`.

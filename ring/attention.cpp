@@ -126,7 +126,7 @@ void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, Rin
       const ChunkPair& pair = pairs[count++];
       work += pair.queries.positions.size() * pair.keys.positions.size() * shape.batch * shape.heads * shape.head_dim;
     } while (work < work_per_call ? count < pairs.size() : !ends_chunk());
-    kernel(pairs.first(count));
+    if (!options.compute_nothing) kernel(pairs.first(count));
     pairs = pairs.subspan(count);
     done_pairs += static_cast<std::int64_t>(count);
     if (ring != nullptr && !options.move_nothing) ring->pump();

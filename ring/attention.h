@@ -38,7 +38,8 @@ struct RingOptions {
   int num_threads = 1;                              ///< of the CPU's kernels on this rank, or of the host's part of a GPU's work
   ElementType output_type = ElementType::kFloat32;  ///< largest type that results will be stored as: for the memory prediction
   std::int64_t memory_limit_bytes = 0;              ///< of this rank's host memory; a prediction above it is refused with the figure; 0: no limit
-  bool move_nothing = false;  ///< for benchmarks: computes every block on whatever is in the buffers, sends nothing; results are meaningless
+  bool move_nothing = false;     ///< for benchmarks: computes every block on whatever is in the buffers, sends nothing; results are meaningless
+  bool compute_nothing = false;  ///< for benchmarks: sends everything and computes no block; results are meaningless
   ProgressCallback progress = {};
 };
 

@@ -42,7 +42,7 @@ class RingPass {
   /// After start(). Calls fold for each visit, in order, and returns when all messages have been sent and received; the last may still be being
   /// unpacked by the device, before anything that is handed to its compute queue later. Accumulators must be ready, on the compute queue or before.
   void run(const std::function<void(const Visit&)>& fold);
-  /// Calls fold for each visit on whatever the buffers hold and moves nothing: what a pass costs without its transfers. Instead of start() and
+  /// Calls fold for each visit on buffers full of one number and moves nothing: what a pass costs without its transfers. Instead of start() and
   /// run().
   void run_without_moving(const std::function<void(const Visit&)>& fold);
   /// Moves on whatever can be moved, without blocking: to be called now and then while computing.
@@ -71,6 +71,7 @@ class RingPass {
   void send_own_accumulators(std::int64_t step);
   void receive_own_accumulators(std::int64_t step);
   void finish_sends();
+  void fill_rows(const Travellers& rows);
   void fold_guest(const std::function<void(const Visit&)>& fold);
   template <class Condition>
   void wait_until(Condition&& condition);

@@ -1,0 +1,239 @@
+#include <algorithm>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "drivers/backend_choice.h"
+#include "drivers/bench_ranks.h"
+#include "drivers/bench_report.h"
+#include "drivers/commands.h"
+#include "drivers/description.h"
+#include "drivers/machine.h"
+#include "drivers/pattern_options.h"
+#include "drivers/progress_bar.h"
+#include "drivers/transport_choice.h"
+#include "drivers/units.h"
+#include "io/run_record.h"
+#include "ring/loopback.h"
+#include "ring/mpi_transport.h"
+
+namespace hilbertring {
+
+namespace {
+
+constexpr int kStatusMissed = 1;
+
+CommandSyntax syntax() {
+  return {"bench",
+          "Measures ring attention on random inputs made on the spot: checks rows in float64 first, then times whole passes, computing alone and "
+          "transfers alone.",
+          {},
+          {shape_options(),
+           {"Bench options",
+            {{"sizes", "LIST", "numbers of tokens, one problem each: 8192,65536; else --tokens"},
+             {"presets", "LIST", "named patterns, one problem each: dense,longnet; else --preset or single options"},
+             {"type", "TYPE", "of q, k, v and results: float16, bfloat16, float32 or float64; else float32"},
+             {"no-gradient", "", "forward only"},
+             {"seed", "NUMBER", "of the random numbers and the rows checked; else 0"},
+             {"repeats", "R", "timed passes of each kind; else 5"},
+             {"warmup", "W", "passes of each kind before those; else 1"},
+             {"verify-rows", "K", "check so many rows of queries and of keys before timing; else 16"},
+             {"ranks", "P", "virtual ranks in this process (loopback); else 1"},
+             {"transport", "NAME", "auto, loopback or mpi; auto: mpi if started on several MPI ranks, else loopback"},
+             {"threads", "T", "per rank; else OMP_NUM_THREADS, or the node's processors shared among its ranks"},
+             {"memory-limit", "BYTES", "per rank, such as 8GiB; else what the node has available, shared among its ranks"},
+             {"record", "FILE.json", "append a JSON record of each problem, one line"}}},
+           backend_options(),
+           pattern_options()},
+          "mpirun -np 4 hilbertring bench --sizes 8192,65536 --presets dense,longnet --heads 8 --head-dim 64 --type bfloat16"};
+}
+
+/// One problem to measure.
+struct BenchRow {
+  std::string pattern;  ///< the preset's name, if it has one
+  BenchTask task;
+};
+
+struct BenchPlan {
+  TransportKind transport = TransportKind::kLoopback;
+  BackendChoice backend;
+  BenchSetting setting;
+  std::vector<BenchRow> rows;
+
+  /// Ranks in this process; 0 if each MPI rank is one.
+  std::int64_t virtual_ranks() const { return transport == TransportKind::kLoopback ? setting.num_ranks : 0; }
+};
+
+/// The entries of a list option; without it one empty text, which leaves the other options as they are.
+std::vector<std::string> list_of(const Arguments& arguments, const std::string& name) {
+  const std::string text = arguments.text(name).value_or("");
+  std::vector<std::string> entries;
+  std::size_t begin = 0;
+  for (std::size_t comma = text.find(','); comma != std::string::npos; comma = text.find(',', begin)) {
+    entries.push_back(text.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  entries.push_back(text.substr(begin));
+  if (arguments.has(name) && std::count(entries.begin(), entries.end(), "") > 0) {
+    throw usage_error("--" + name + " is '" + text + "', but must be a list without gaps, such as " +
+                      (name == "sizes" ? "8192,65536" : "dense,longnet"));
+  }
+  return entries;
+}
+
+void refuse_both(const Arguments& arguments, const std::string& one, const std::string& list) {
+  if (arguments.has(one) && arguments.has(list)) throw usage_error("bench takes --" + one + " or --" + list + ", not both");
+}
+
+/// A size is checked as --tokens is, but the complaint must name the option that was given.
+Shape shape_of_row(const Arguments& arguments, const std::string& size) {
+  if (size.empty()) return shape_from(arguments);
+  arguments.with("sizes", size).required_integer("sizes", 1);
+  return shape_from(arguments.with("tokens", size));
+}
+
+Problem problem_of_row(const Arguments& arguments, const std::string& size, const std::string& preset) {
+  Problem problem{.shape = shape_of_row(arguments, size),
+                  .type = parse_element_type(arguments.text("type").value_or("float32")),
+                  .specification = {},
+                  .with_gradient = !arguments.has("no-gradient")};
+  const Arguments of_row = preset.empty() ? arguments : arguments.with("preset", preset);
+  require_pattern(of_row, "bench");
+  std::ostream nowhere(nullptr);  // presets are many here, and each row says what it does
+  problem.specification = with_pattern_options({}, of_row, problem.shape, nowhere);
+  if (problem.specification.curve == Curve::kFile) throw usage_error("curve is 'file', but bench reads no case file; give another curve");
+  return problem;
+}
+
+BenchTask make_task(const Arguments& arguments, const Problem& problem, const BenchSetting& setting) {
+  BenchTask task;
+  problem.validate(setting.num_ranks);
+  task.schedule = std::make_shared<const Schedule>(problem, make_orders(problem.specification, problem.shape.tokens), setting.num_ranks);
+  task.output_type = problem.type;
+  task.options.num_threads = setting.num_threads;
+  task.options.output_type = task.output_type;
+  task.seed = static_cast<std::uint64_t>(arguments.integer_or("seed", 0, 0));
+  task.num_checked_rows = arguments.integer_or("verify-rows", task.num_checked_rows, 1);
+  task.num_warmups = arguments.integer_or("warmup", task.num_warmups, 0);
+  task.num_repeats = arguments.integer_or("repeats", task.num_repeats, 1);
+  return task;
+}
+
+std::int64_t predicted_peak(const Job& job, TransportKind transport, const BenchTask& task) {
+  if (transport == TransportKind::kMpi) return job.max(predicted_bench_bytes(task, Rank(job.rank())));
+  std::int64_t peak = 0;
+  for (Rank rank(0); rank < Rank(task.schedule->num_ranks()); ++rank) peak = std::max(peak, predicted_bench_bytes(task, rank));
+  return peak;
+}
+
+/// Every problem is made and found to fit before the first is measured: an hour's work must not end at a slip in the last row.
+BenchPlan make_plan(const Job& job, const Arguments& arguments) {
+  refuse_both(arguments, "tokens", "sizes");
+  refuse_both(arguments, "preset", "presets");
+  BenchPlan plan;
+  plan.transport = transport_kind(job, arguments);
+  const std::int64_t num_ranks = number_of_ranks(job, arguments, plan.transport);
+  const std::int64_t ranks_on_node = plan.transport == TransportKind::kMpi ? job.ranks_on_node() : num_ranks;
+  plan.setting = {to_string(plan.transport), num_ranks, number_of_threads(arguments, ranks_on_node)};
+  plan.backend = choose_backend(job, arguments, plan.virtual_ranks());
+  for (const std::string& size : list_of(arguments, "sizes")) {
+    for (const std::string& preset : list_of(arguments, "presets")) {
+      const Problem problem = problem_of_row(arguments, size, preset);
+      const std::string name = preset.empty() ? arguments.text("preset").value_or("as given") : preset;
+      plan.rows.push_back({name, make_task(arguments, problem, plan.setting)});
+      plan.rows.back().task.options.backend = plan.backend.backend;
+      plan.rows.back().task.options.gpu = plan.backend.gpu_of(job.rank_on_node());
+    }
+  }
+  return plan;
+}
+
+std::int64_t predicted_gpu_peak(const Job& job, const BenchPlan& plan, const BenchTask& task) {
+  const auto of_rank = [&](Rank rank) {
+    return predict_memory(*task.schedule, rank, plan.backend.backend, plan.setting.num_threads, task.output_type).gpu.peak_bytes();
+  };
+  if (plan.transport == TransportKind::kMpi) return job.max(of_rank(Rank(job.rank())));
+  std::int64_t peak = 0;
+  for (Rank rank(0); rank < Rank(plan.setting.num_ranks); ++rank) peak = std::max(peak, of_rank(rank));
+  return peak;
+}
+
+void require_memory(const Job& job, const Arguments& arguments, const BenchPlan& plan) {
+  const std::int64_t ranks_on_node = plan.transport == TransportKind::kMpi ? job.ranks_on_node() : plan.setting.num_ranks;
+  const auto given = arguments.text("memory-limit");
+  const std::int64_t limit = given ? parse_bytes("memory-limit", *given) : job.min(available_memory_bytes() / ranks_on_node);
+  for (const BenchRow& row : plan.rows) {
+    require_gpu_memory(job, plan.backend, plan.virtual_ranks(), predicted_gpu_peak(job, plan, row.task));
+    const std::int64_t needed = predicted_peak(job, plan.transport, row.task);
+    if (needed <= limit) continue;
+    throw failure("not enough memory: with " + format_plural(row.task.schedule->problem().shape.tokens, "token") + " a rank needs " +
+                  format_bytes(needed) + ", " + (given ? "--memory-limit allows " : "the node has for each ") + format_bytes(limit));
+  }
+}
+
+std::string title_of(const BenchRow& row) {
+  const Problem& problem = row.task.schedule->problem();
+  return format_count(problem.shape.tokens) + " tokens, " + row.pattern + ": " + describe_branches(problem.specification) + "; " +
+         describe_order(problem.specification, problem.shape.tokens) + "; " + describe_chunks(problem.specification, problem.shape) + "\n";
+}
+
+std::string checked_text(const BenchRow& row, const BenchFigures& figures) {
+  const bool with_gradient = row.task.schedule->problem().with_gradient;
+  std::string text = "  checked in float64: " + format_plural(row.task.num_checked_rows, "row") + (with_gradient ? " of queries and of keys" : "");
+  for (const CheckedTensor& tensor : figures.checked) {
+    text += ", " + std::string(to_string(tensor.name)) + " " + format_number(tensor.worst_fraction);
+  }
+  return text + " of the bound\n";
+}
+
+BenchFigures measure(Job& job, const BenchPlan& plan, const BenchRow& row) {
+  ProgressBar progress("bench " + row.pattern, job.is_first());
+  BenchTask shown = row.task;
+  shown.progress = [&progress](std::int64_t done, std::int64_t total) { progress.update(done, total); };
+  BenchFigures figures;
+  if (plan.transport == TransportKind::kMpi) {
+    const auto transport = make_mpi_transport(job.communicator());
+    job.together([&] { figures = bench_rank(*transport, shown); });
+    return figures;
+  }
+  run_loopback(plan.setting.num_ranks, [&](Transport& transport) {
+    BenchTask task = transport.rank() == Rank(0) ? shown : row.task;
+    task.options.gpu = plan.backend.gpu_of(transport.rank().value);
+    BenchFigures of_rank = bench_rank(transport, task);
+    if (transport.rank() == Rank(0)) figures = std::move(of_rank);
+  });
+  return figures;
+}
+
+int report_complaints(const Job& job, const BenchFigures& figures) {
+  for (const std::string& complaint : figures.complaints) job.out() << "  MISSED: " << complaint << "\n";
+  return kStatusMissed;
+}
+
+int bench(Job& job, const Arguments& arguments) {
+  const BenchPlan plan = make_plan(job, arguments);
+  require_memory(job, arguments, plan);
+  const auto record = arguments.text("record");
+  TextTable table = bench_table();
+  std::string heading;
+  for (const BenchRow& row : plan.rows) {
+    job.out() << title_of(row) << std::flush;
+    const BenchFigures figures = measure(job, plan, row);
+    if (!figures.complaints.empty()) return report_complaints(job, figures);
+    job.out() << checked_text(row, figures) << std::flush;
+    add_bench_rows(table, row.pattern, row.task, plan.setting, figures);
+    heading = bench_heading(row.task, plan.setting, figures);
+    if (record && job.is_first()) append_record(*record, bench_record_json(row.pattern, row.task, plan.setting, figures));
+  }
+  job.out() << heading << table.to_text();
+  return 0;
+}
+
+}  // namespace
+
+Command bench_command() { return {syntax(), bench}; }
+
+}  // namespace hilbertring

@@ -1,0 +1,200 @@
+#include "drivers/bench_ranks.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <span>
+#include <sstream>
+#include <utility>
+
+#include "core/buffer.h"
+#include "drivers/run_ranks.h"
+#include "drivers/slab.h"
+#include "drivers/units.h"
+#include "ring/agreement.h"
+#include "ring/redistribution.h"
+
+namespace hilbertring {
+
+namespace {
+
+/// A tensor's name in the library and in files.
+struct NamedTensor {
+  ShardTensor tensor;
+  TensorName name;
+};
+constexpr std::array<NamedTensor, 4> kInputs = {
+    {{ShardTensor::kQ, TensorName::kQ}, {ShardTensor::kK, TensorName::kK}, {ShardTensor::kV, TensorName::kV}, {ShardTensor::kDo, TensorName::kDo}}};
+constexpr std::array<NamedTensor, 5> kResults = {{{ShardTensor::kO, TensorName::kO},
+                                                  {ShardTensor::kLse, TensorName::kLse},
+                                                  {ShardTensor::kDq, TensorName::kDq},
+                                                  {ShardTensor::kDk, TensorName::kDk},
+                                                  {ShardTensor::kDv, TensorName::kDv}}};
+
+/// How often the passes are gone through: whole, without messages, without computing.
+constexpr std::int64_t kNumWays = 3;
+
+/// One rank's part in a benchmark.
+class RankBench {
+ public:
+  RankBench(Transport& transport, const BenchTask& task)
+      : transport_(transport),
+        task_(task),
+        problem_(task.schedule->problem()),
+        inputs_{problem_.shape, problem_.type, task.seed},
+        tokens_(sequence_slab(problem_.shape.tokens, transport.num_ranks(), transport.rank())) {}
+
+  BenchFigures execute() {
+    bench_whole_ring();
+    if (figures_.complaints.empty()) bench_computing_alone();
+    if (figures_.complaints.empty()) bench_transfers_alone();
+    return std::move(figures_);
+  }
+
+ private:
+  std::size_t num_inputs() const { return problem_.with_gradient ? kInputs.size() : 3; }
+  std::size_t num_results() const { return problem_.with_gradient ? kResults.size() : 2; }
+
+  /// The ways come one after the other, each with an attention of its own, so that no more memory is needed than for a run.
+  void bench_whole_ring() {
+    RingAttention attention = loaded_attention(task_.options);
+    figures_.allowed_pairs = over_ranks(run_pass(attention, Pass::kForward).allowed_pairs, Reduction::kSum);
+    if (problem_.with_gradient) run_pass(attention, Pass::kBackward);
+    check_rows(attention);
+    gather_complaints();
+    if (!figures_.complaints.empty()) return;
+    time_passes(attention, &PassTimes::ring);
+    figures_.forward.sent_bytes = over_ranks(task_.schedule->sent_bytes(Pass::kForward, transport_.rank()), Reduction::kSum);
+    if (problem_.with_gradient) {
+      figures_.backward.sent_bytes = over_ranks(task_.schedule->sent_bytes(Pass::kBackward, transport_.rank()), Reduction::kSum);
+    }
+    const bool is_on_gpu = task_.options.backend == Backend::kCuda;
+    const RankMemory& predicted = attention.predicted_memory();
+    figures_.peak_bytes = over_ranks((is_on_gpu ? attention.gpu_memory() : attention.memory()).peak_bytes(), Reduction::kMax);
+    figures_.predicted_peak_bytes = over_ranks((is_on_gpu ? predicted.gpu : predicted.host).peak_bytes(), Reduction::kMax);
+    figures_.device = transport_.all_gather(attention.device()).front();
+  }
+
+  void bench_computing_alone() {
+    RingOptions options = task_.options;
+    options.move_nothing = true;
+    RingAttention attention = loaded_attention(options);
+    time_passes(attention, &PassTimes::compute);
+  }
+
+  void bench_transfers_alone() {
+    RingOptions options = task_.options;
+    options.compute_nothing = true;
+    RingAttention attention = loaded_attention(options);
+    time_passes(attention, &PassTimes::transfers);
+  }
+
+  RingAttention loaded_attention(const RingOptions& options) const {
+    RingAttention attention(transport_, task_.schedule, options);
+    for (std::size_t i = 0; i < num_inputs(); ++i) {
+      const Buffer slab = make_slab(kInputs[i].name, problem_.type);
+      fill_random_tokens(inputs_, kInputs[i].name, tokens_, slab.bytes(), task_.options.num_threads);
+      attention.load(kInputs[i].tensor, slab.bytes());
+    }
+    return attention;
+  }
+
+  Buffer make_slab(TensorName name, ElementType type) const {
+    Buffer slab;
+    agree(transport_, [&] { slab = Buffer(slab_bytes(name, problem_.shape, type, tokens_.size()), nullptr); });
+    return slab;
+  }
+
+  PassReport run_pass(RingAttention& attention, Pass pass) {
+    transport_.barrier();
+    const PassReport report = pass == Pass::kForward ? attention.forward() : attention.backward();
+    if (report.sent_bytes == report.predicted_bytes) return report;
+    complain(std::string(pass == Pass::kForward ? "forward" : "backward") + " sent " + format_count(report.sent_bytes) +
+             " bytes, but the schedule predicted " + format_count(report.predicted_bytes));
+    return report;
+  }
+
+  void check_rows(RingAttention& attention) {
+    std::optional<SampledRowCheck> check;
+    const RowSample sample{.num_rows = task_.num_checked_rows, .seed = task_.seed};
+    agree(transport_, [&] {
+      check.emplace(transport_, *task_.schedule, inputs_, task_.output_type, attention.weights_type(), sample, task_.options.num_threads);
+    });
+    for (std::size_t i = 0; i < num_results(); ++i) {
+      const auto& [tensor, name] = kResults[i];
+      const ElementType type = name == TensorName::kLse ? ElementType::kFloat32 : task_.output_type;
+      const Buffer slab = make_slab(name, type);
+      attention.store(tensor, type, slab.bytes());
+      check->take(name, slab.bytes());
+    }
+    for (const TensorErrors& compared : check->compare()) judge(compared);
+  }
+
+  /// A rank without a sampled row has nothing to say, but some rank must have one.
+  void judge(const TensorErrors& compared) {
+    const Errors& errors = compared.errors;
+    const bool has_rows = over_ranks(errors.num_elements(), Reduction::kSum) > 0;
+    if (!has_rows && transport_.rank() == Rank(0)) complain("no row of " + std::string(to_string(compared.name)) + " was checked");
+    double worst = errors.worst_fraction();
+    transport_.all_reduce(std::span(&worst, 1), Reduction::kMax);
+    figures_.checked.push_back({compared.name, worst});
+    if (errors.num_elements() == 0 || errors.passes()) return;
+    complain(std::string(to_string(compared.name)) + " is wrong: error " + format_number(errors.worst_fraction()) + " times its bound at " +
+             worst_element_text(compared));
+  }
+
+  void complain(const std::string& text) { own_complaints_ += "rank " + std::to_string(transport_.rank().value) + ": " + text + "\n"; }
+
+  void gather_complaints() {
+    for (const std::string& text : transport_.all_gather(own_complaints_)) {
+      std::istringstream lines(text);
+      for (std::string line; std::getline(lines, line);) figures_.complaints.push_back(line);
+    }
+    own_complaints_.clear();
+  }
+
+  void time_passes(RingAttention& attention, std::vector<double> PassTimes::*way) {
+    const std::int64_t num_rounds = task_.num_warmups + task_.num_repeats;
+    for (std::int64_t round = 0; round < num_rounds; ++round) {
+      const double forward = slowest(run_pass(attention, Pass::kForward).seconds);
+      const double backward = problem_.with_gradient ? slowest(run_pass(attention, Pass::kBackward).seconds) : 0.0;
+      if (task_.progress) task_.progress(++num_rounds_done_, kNumWays * num_rounds);
+      if (round < task_.num_warmups) continue;
+      (figures_.forward.times.*way).push_back(forward);
+      if (problem_.with_gradient) (figures_.backward.times.*way).push_back(backward);
+    }
+    gather_complaints();
+  }
+
+  double slowest(double seconds) const {
+    transport_.all_reduce(std::span(&seconds, 1), Reduction::kMax);
+    return seconds;
+  }
+
+  std::int64_t over_ranks(std::int64_t value, Reduction reduction) const {
+    transport_.all_reduce(std::span(&value, 1), reduction);
+    return value;
+  }
+
+  Transport& transport_;
+  const BenchTask& task_;
+  const Problem& problem_;
+  RandomInputs inputs_;
+  Range<SequenceIndex> tokens_;
+  std::string own_complaints_;
+  std::int64_t num_rounds_done_ = 0;
+  BenchFigures figures_;
+};
+
+}  // namespace
+
+BenchFigures bench_rank(Transport& transport, const BenchTask& task) { return RankBench(transport, task).execute(); }
+
+std::int64_t predicted_bench_bytes(const BenchTask& task, Rank rank) {
+  const Schedule& schedule = *task.schedule;
+  const MemoryPrediction memory = predict_memory(schedule, rank, task.options.backend, task.options.num_threads, task.output_type).host;
+  const std::int64_t of_check = SampledRowCheck::predicted_bytes(schedule.problem(), task.num_checked_rows, schedule.num_ranks());
+  return peak_with_slab(memory, schedule, rank, task.output_type) + of_check;
+}
+
+}  // namespace hilbertring

@@ -1,0 +1,157 @@
+#include "drivers/bench_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+
+#include "drivers/run_report.h"
+#include "drivers/units.h"
+#include "drivers/version.h"
+
+namespace hilbertring {
+
+namespace {
+
+double teraflop_per_second(const BenchTask& task, Pass pass, const BenchFigures& figures, double seconds) {
+  const PassTotals totals{.seconds = seconds, .allowed_pairs = figures.allowed_pairs};
+  return operations_per_second(totals, pass, task.schedule->problem().shape.head_dim) * 1e-12;
+}
+
+/// What a rank sends on average, 10^9 bytes per second.
+double gigabytes_per_second(const PassFigures& figures, const BenchSetting& setting, double seconds) {
+  return seconds > 0 ? static_cast<double>(figures.sent_bytes) / static_cast<double>(setting.num_ranks) / seconds * 1e-9 : 0.0;
+}
+
+std::string percent_text(const std::optional<double>& share) { return share ? format_number(std::round(100 * *share), 4) + " %" : "-"; }
+
+std::vector<std::string> pass_row(const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures,
+                                  Pass pass) {
+  const PassFigures& of_pass = pass == Pass::kForward ? figures.forward : figures.backward;
+  const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute);
+  const bool is_sending = of_pass.sent_bytes > 0;
+  return {format_count(task.schedule->problem().shape.tokens),
+          pattern,
+          pass == Pass::kForward ? "forward" : "backward",
+          format_seconds(ring),
+          format_seconds(percentile_95(of_pass.times.ring)),
+          format_number(teraflop_per_second(task, pass, figures, ring)),
+          format_seconds(compute),
+          format_number(teraflop_per_second(task, pass, figures, compute)),
+          is_sending ? format_seconds(median(of_pass.times.transfers)) : "-",
+          percent_text(hidden_share(of_pass)),
+          format_number(gigabytes_per_second(of_pass, setting, ring)),
+          format_bytes(of_pass.sent_bytes),
+          format_bytes(task.schedule->dense_ring_bytes(pass)),
+          format_bytes(figures.peak_bytes),
+          format_bytes(figures.predicted_peak_bytes)};
+}
+
+nlohmann::ordered_json times_json(const std::vector<double>& seconds) {
+  return {{"median_seconds", median(seconds)}, {"p95_seconds", percentile_95(seconds)}, {"seconds", seconds}};
+}
+
+nlohmann::ordered_json pass_json(const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures, Pass pass) {
+  const PassFigures& of_pass = pass == Pass::kForward ? figures.forward : figures.backward;
+  const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute);
+  nlohmann::ordered_json record = {{"ring", times_json(of_pass.times.ring)},
+                                   {"compute_alone", times_json(of_pass.times.compute)},
+                                   {"transfers_alone", times_json(of_pass.times.transfers)},
+                                   {"allowed_pairs", figures.allowed_pairs},
+                                   {"teraflop_per_second", teraflop_per_second(task, pass, figures, ring)},
+                                   {"compute_alone_teraflop_per_second", teraflop_per_second(task, pass, figures, compute)},
+                                   {"gigabytes_per_second_per_rank", gigabytes_per_second(of_pass, setting, ring)},
+                                   {"hidden_share", nullptr},
+                                   {"sent_bytes", of_pass.sent_bytes},
+                                   {"predicted_bytes", task.schedule->total_bytes(pass)},
+                                   {"dense_ring_bytes", task.schedule->dense_ring_bytes(pass)}};
+  if (const auto hidden = hidden_share(of_pass)) record["hidden_share"] = *hidden;
+  return record;
+}
+
+nlohmann::ordered_json checked_json(const BenchTask& task, const BenchFigures& figures) {
+  nlohmann::ordered_json worst = nlohmann::ordered_json::object();
+  for (const CheckedTensor& tensor : figures.checked) worst[std::string(to_string(tensor.name))] = tensor.worst_fraction;
+  return {{"rows", task.num_checked_rows}, {"worst_of_bound", worst}};
+}
+
+}  // namespace
+
+double median(std::vector<double> seconds) {
+  std::sort(seconds.begin(), seconds.end());
+  return (seconds[(seconds.size() - 1) / 2] + seconds[seconds.size() / 2]) / 2;
+}
+
+double percentile_95(std::vector<double> seconds) {
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[(95 * seconds.size() + 99) / 100 - 1];
+}
+
+std::optional<double> hidden_share(const PassFigures& figures) {
+  const double transfers = median(figures.times.transfers);
+  const double scatter =
+      percentile_95(figures.times.ring) - median(figures.times.ring) + percentile_95(figures.times.compute) - median(figures.times.compute);
+  if (figures.sent_bytes == 0 || transfers <= scatter) return std::nullopt;
+  return 1 - (median(figures.times.ring) - median(figures.times.compute)) / transfers;
+}
+
+TextTable bench_table() {
+  return TextTable({{"tokens"},
+                    {"pattern", Align::kLeft},
+                    {"pass", Align::kLeft},
+                    {"ring"},
+                    {"p95"},
+                    {"TFLOP/s"},
+                    {"compute alone"},
+                    {"TFLOP/s"},
+                    {"transfers alone"},
+                    {"hidden"},
+                    {"GB/s per rank"},
+                    {"sent"},
+                    {"dense ring"},
+                    {"peak"},
+                    {"predicted"}});
+}
+
+void add_bench_rows(TextTable& table, const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures) {
+  table.add_row(pass_row(pattern, task, setting, figures, Pass::kForward));
+  if (task.schedule->problem().with_gradient) table.add_row(pass_row(pattern, task, setting, figures, Pass::kBackward));
+}
+
+std::string bench_heading(const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures) {
+  const Shape& shape = task.schedule->problem().shape;
+  return figures.device + ": " + format_plural(setting.num_ranks, "rank") + " (" + setting.transport + "), " +
+         format_plural(setting.num_threads, "thread") + " each; B=" + std::to_string(shape.batch) + " H=" + std::to_string(shape.heads) +
+         " G=" + std::to_string(shape.kv_heads) + " D=" + std::to_string(shape.head_dim) + " " +
+         std::string(to_string(task.schedule->problem().type)) + "; median and p95 of " + format_plural(task.num_repeats, "repeat") +
+         " of the slowest rank\n";
+}
+
+std::string bench_record_json(const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures) {
+  const Problem& problem = task.schedule->problem();
+  const Shape& shape = problem.shape;
+  nlohmann::ordered_json record = {
+      {"program", "hilbertring bench"},
+      {"program_version", program_version()},
+      {"build", build_description()},
+      {"device", figures.device},
+      {"shape",
+       {{"batch", shape.batch}, {"tokens", shape.tokens}, {"heads", shape.heads}, {"kv_heads", shape.kv_heads}, {"head_dim", shape.head_dim}}},
+      {"type", std::string(to_string(problem.type))},
+      {"pattern", pattern},
+      {"spec", nlohmann::ordered_json::parse(to_json(problem.specification))},
+      {"seed", task.seed},
+      {"transport", setting.transport},
+      {"ranks", setting.num_ranks},
+      {"threads_per_rank", setting.num_threads},
+      {"warmups", task.num_warmups},
+      {"repeats", task.num_repeats},
+      {"checked", checked_json(task, figures)},
+      {"forward", pass_json(task, setting, figures, Pass::kForward)}};
+  if (problem.with_gradient) record["backward"] = pass_json(task, setting, figures, Pass::kBackward);
+  record["peak_bytes"] = figures.peak_bytes;
+  record["predicted_peak_bytes"] = figures.predicted_peak_bytes;
+  return record.dump();
+}
+
+}  // namespace hilbertring

@@ -1,0 +1,94 @@
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "tests/drivers/program.h"
+
+namespace hilbertring::test {
+namespace {
+
+const std::string kSmall = "bench --heads 4 --kv-heads 2 --head-dim 16 --repeats 3 --verify-rows 10 --threads 1 ";
+
+std::vector<nlohmann::json> records_of(const TemporaryDirectory& directory, const std::string& name) {
+  std::vector<nlohmann::json> records;
+  std::ifstream file(directory.file(name));
+  for (std::string line; std::getline(file, line);) records.push_back(nlohmann::json::parse(line));
+  return records;
+}
+
+TEST(Bench, MeasuresEachSizeWithEachPreset) {
+  const TemporaryDirectory directory;
+
+  const Outcome outcome = run_program(directory, kSmall + "--sizes 512,1024 --presets dense,longnet --ranks 3 --chunk 64 --record b.json");
+
+  EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+  EXPECT_EQ(outcome.err, "") << "no progress bar where nobody looks";
+  for (const std::string part : {"3 ranks (loopback), one thread each", "checked in float64", "compute alone", "transfers alone", "hidden"}) {
+    EXPECT_TRUE(outcome.says(part)) << "no \"" << part << "\" in:\n" << outcome.out;
+  }
+  const auto records = records_of(directory, "b.json");
+  ASSERT_EQ(records.size(), 4U);
+  EXPECT_EQ(records[1]["pattern"], "longnet");
+  EXPECT_EQ(records[2]["shape"]["tokens"], 1024);
+}
+
+TEST(Bench, RecordsBytesAndMemoryAsPredictedAndEveryRepeat) {
+  const TemporaryDirectory directory;
+
+  const Outcome outcome = run_program(
+      directory, kSmall + "--tokens 600 --segment-lengths 100,400 --dilation-rates 1,4 --chunk 50 --causal sequence --ranks 4 --record b.json");
+
+  ASSERT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+  const auto record = records_of(directory, "b.json").at(0);
+  EXPECT_EQ(record["peak_bytes"], record["predicted_peak_bytes"]);
+  for (const std::string pass : {"forward", "backward"}) {
+    EXPECT_GT(record[pass]["sent_bytes"], 0);
+    EXPECT_EQ(record[pass]["sent_bytes"], record[pass]["predicted_bytes"]);
+    EXPECT_GE(record[pass]["dense_ring_bytes"], record[pass]["sent_bytes"]);
+    EXPECT_GT(record[pass]["allowed_pairs"], 0);
+    for (const std::string way : {"ring", "compute_alone", "transfers_alone"}) EXPECT_EQ(record[pass][way]["seconds"].size(), 3U) << way;
+  }
+  for (const std::string tensor : {"o", "lse", "dq", "dk", "dv"}) EXPECT_LE(record["checked"]["worst_of_bound"][tensor], 1) << tensor;
+}
+
+TEST(Bench, ForwardAloneOnOneRankSendsNothing) {
+  const TemporaryDirectory directory;
+
+  const Outcome outcome = run_program(directory, kSmall + "--tokens 300 --preset dense --no-gradient --warmup 0 --type float16 --record b.json");
+
+  ASSERT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+  const auto record = records_of(directory, "b.json").at(0);
+  EXPECT_FALSE(record.contains("backward"));
+  EXPECT_EQ(record["forward"]["sent_bytes"], 0);
+  EXPECT_TRUE(record["forward"]["hidden_share"].is_null());
+}
+
+TEST(Bench, RunsOnMpiRanks) {
+  const TemporaryDirectory directory;
+
+  const Outcome outcome = run_program_on(2, directory, kSmall + "--tokens 600 --presets dense,hilbert-core --chunk 50");
+
+  EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+  EXPECT_TRUE(outcome.says("2 ranks (mpi), one thread each")) << outcome.out;
+}
+
+TEST(Bench, BadInputIsOneLineBeforeAnythingIsMeasured) {
+  const TemporaryDirectory directory;
+  const std::string bare = "bench --heads 4 --head-dim 16 --tokens 300 --preset dense ";
+
+  expect_refusal(run_program(directory, kSmall + "--preset dense"), 2, "bench needs --tokens");
+  expect_refusal(run_program(directory, kSmall + "--tokens 300"), 2, "bench needs a pattern");
+  expect_refusal(run_program(directory, kSmall + "--sizes 300,x --preset dense"), 2, "--sizes is 'x'");
+  expect_refusal(run_program(directory, kSmall + "--sizes 300,,600 --preset dense"), 2, "--sizes is '300,,600'");
+  expect_refusal(run_program(directory, kSmall + "--sizes 300 --tokens 300 --preset dense"), 2, "--tokens or --sizes, not both");
+  expect_refusal(run_program(directory, kSmall + "--tokens 300 --presets dense,longnt"), 2, "did you mean 'longnet'?");
+  expect_refusal(run_program(directory, kSmall + "--tokens 300 --preset dense --curve file"), 2, "bench reads no case file");
+  expect_refusal(run_program(directory, bare + "--verify-rows 0"), 2, "--verify-rows is '0'");
+  expect_refusal(run_program(directory, bare + "--repeats 0"), 2, "--repeats is '0'");
+  expect_refusal(run_program(directory, kSmall + "--tokens 300 --preset dense --memory-limit 1KiB"), 4, "--memory-limit allows 1.00 KiB");
+}
+
+}  // namespace
+}  // namespace hilbertring::test
