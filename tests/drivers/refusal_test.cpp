@@ -44,6 +44,7 @@ TEST(Refusal, UsageIsStatus2) {
                       {run + "--ranks 0", 2, "--ranks is '0'"},
                       {run + "--ranks 2 --transport mpi", 2, "started on one MPI rank"},
                       {run + "--transport nccl", 2, "must be one of auto, loopback, mpi"},
+                      {run + "--backend gpu", 2, "must be one of auto, cpu, cuda"},
                       {run + "--grid 4x4", 2, "grid is 4x4"},
                       {run + "--scale 0", 2, "scale is 0"},
                       {run + "--memory-limit lots", 2, "--memory-limit is 'lots'"},
@@ -156,6 +157,8 @@ TEST(Refusal, MachineIsStatus4) {
 
   expect_refusal(run_program(directory, "run c.h5 -o no/r.h5"), 4, "No such file or directory");
   expect_refusal(run_program(directory, "run c.h5 -o r.h5 --memory-limit 1KiB"), 4, "not enough memory: a rank needs");
+  expect_refusal(run_shell(directory, std::string("CUDA_VISIBLE_DEVICES='' ") + kProgram + " run c.h5 -o r.h5 --backend cuda"), 4,
+                 "--backend is 'cuda', but ");
   // A file may not grow beyond 64 blocks: as on a disk that is full.
   expect_refusal(run_shell(directory, std::string("trap '' XFSZ; ulimit -f 64; ") + kProgram + " run c.h5 -o r.h5"), 4, "r.h5");
   const auto names = directory.names();
