@@ -15,4 +15,5 @@ install(FILES hilbertring.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hilbertring)
 install(EXPORT HilbertRingTargets NAMESPACE HilbertRing:: DESTINATION ${package_directory})
 configure_package_config_file(cmake/HilbertRingConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfig.cmake INSTALL_DESTINATION ${package_directory})
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfigVersion.cmake DESTINATION ${package_directory})
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfigVersion.cmake cmake/FindNCCL.cmake
+        DESTINATION ${package_directory})

@@ -29,16 +29,17 @@ GpuShares count_shares(const Job& job, std::int64_t virtual_ranks) {
   return shares;
 }
 
-std::string sharing_text(const GpuShares& shares) {
-  return format_plural(shares.ranks_per_gpu, "rank") + " would share a GPU (this process sees " + format_plural(shares.num_gpus, "GPU") +
-         "); each rank needs its own, or --share-gpus";
-}
-
 BackendChoice cuda_choice(const GpuShares& shares) {
   return {.backend = Backend::kCuda, .num_gpus = num_usable_gpus(), .ranks_per_gpu = shares.ranks_per_gpu, .note = ""};
 }
 
+std::string refusal_text(const GpuShares& shares) { return cuda_choice(shares).sharing_text() + "; each rank needs its own, or --share-gpus"; }
+
 }  // namespace
+
+std::string BackendChoice::sharing_text() const {
+  return format_plural(ranks_per_gpu, "rank") + " would share a GPU (this process sees " + format_plural(num_gpus, "GPU") + ")";
+}
 
 OptionGroup backend_options() {
   return {"Backend options",
@@ -56,11 +57,11 @@ BackendChoice choose_backend(const Job& job, const Arguments& arguments, std::in
   const GpuShares shares = count_shares(job, virtual_ranks);
   const bool may_share = arguments.has("share-gpus");
   if (shares.num_gpus > 0 && (shares.ranks_per_gpu <= 1 || may_share)) return cuda_choice(shares);
-  if (name == "auto") return {.note = shares.num_gpus > 0 ? sharing_text(shares) : ""};
+  if (name == "auto") return {.note = shares.num_gpus > 0 ? refusal_text(shares) : ""};
   if (shares.num_gpus == 0) {
     throw failure("--backend is 'cuda', but no GPU can be used on some rank's node: is there one, and does CUDA_VISIBLE_DEVICES name it?");
   }
-  throw failure("--backend is 'cuda', but " + sharing_text(shares));
+  throw failure("--backend is 'cuda', but " + refusal_text(shares));
 }
 
 void require_gpu_memory(const Job& job, const BackendChoice& choice, std::int64_t virtual_ranks, std::int64_t needed_bytes) {

@@ -16,6 +16,9 @@ struct BackendChoice {
   std::int64_t ranks_per_gpu = 1;  ///< at most
   std::string note;                ///< why `auto` did not take a GPU that is there; else ""
 
+  /// "2 ranks would share a GPU (this process sees 1 GPU)"
+  std::string sharing_text() const;
+
   /// The GPU of a rank: `index` counts the ranks of the node, or the virtual ranks of the process.
   int gpu_of(std::int64_t index) const { return num_gpus > 0 ? static_cast<int>(index % num_gpus) : 0; }
 };

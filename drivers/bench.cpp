@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
-#include "drivers/backend_choice.h"
 #include "drivers/bench_ranks.h"
 #include "drivers/bench_report.h"
 #include "drivers/commands.h"
@@ -18,7 +18,6 @@
 #include "drivers/units.h"
 #include "io/run_record.h"
 #include "ring/loopback.h"
-#include "ring/mpi_transport.h"
 
 namespace hilbertring {
 
@@ -41,12 +40,8 @@ CommandSyntax syntax() {
              {"repeats", "R", "timed passes of each kind; else 5"},
              {"warmup", "W", "passes of each kind before those; else 1"},
              {"verify-rows", "K", "check so many rows of queries and of keys before timing; else 16"},
-             {"ranks", "P", "virtual ranks in this process (loopback); else 1"},
-             {"transport", "NAME", "auto, loopback or mpi; auto: mpi if started on several MPI ranks, else loopback"},
-             {"threads", "T", "per rank; else OMP_NUM_THREADS, or the node's processors shared among its ranks"},
-             {"memory-limit", "BYTES", "per rank, such as 8GiB; else what the node has available, shared among its ranks"},
              {"record", "FILE.json", "append a JSON record of each problem, one line"}}},
-           backend_options(),
+           layout_options(),
            pattern_options()},
           "mpirun -np 4 hilbertring bench --sizes 8192,65536 --presets dense,longnet --heads 8 --head-dim 64 --type bfloat16"};
 }
@@ -58,13 +53,9 @@ struct BenchRow {
 };
 
 struct BenchPlan {
-  TransportKind transport = TransportKind::kLoopback;
-  BackendChoice backend;
+  RankLayout layout;
   BenchSetting setting;
   std::vector<BenchRow> rows;
-
-  /// Ranks in this process; 0 if each MPI rank is one.
-  std::int64_t virtual_ranks() const { return transport == TransportKind::kLoopback ? setting.num_ranks : 0; }
 };
 
 /// The entries of a list option; without it one empty text, which leaves the other options as they are.
@@ -122,11 +113,13 @@ BenchTask make_task(const Arguments& arguments, const Problem& problem, const Be
   return task;
 }
 
-std::int64_t predicted_peak(const Job& job, TransportKind transport, const BenchTask& task) {
-  if (transport == TransportKind::kMpi) return job.max(predicted_bench_bytes(task, Rank(job.rank())));
-  std::int64_t peak = 0;
-  for (Rank rank(0); rank < Rank(task.schedule->num_ranks()); ++rank) peak = std::max(peak, predicted_bench_bytes(task, rank));
-  return peak;
+/// The largest of all ranks.
+template <class OfRank>
+std::int64_t largest(const Job& job, const RankLayout& layout, OfRank&& of_rank) {
+  if (layout.virtual_ranks() == 0) return job.max(of_rank(Rank(job.rank())));
+  std::int64_t most = 0;
+  for (Rank rank(0); rank < Rank(layout.num_ranks); ++rank) most = std::max<std::int64_t>(most, of_rank(rank));
+  return most;
 }
 
 /// Every problem is made and found to fit before the first is measured: an hour's work must not end at a slip in the last row.
@@ -134,40 +127,29 @@ BenchPlan make_plan(const Job& job, const Arguments& arguments) {
   refuse_both(arguments, "tokens", "sizes");
   refuse_both(arguments, "preset", "presets");
   BenchPlan plan;
-  plan.transport = transport_kind(job, arguments);
-  const std::int64_t num_ranks = number_of_ranks(job, arguments, plan.transport);
-  const std::int64_t ranks_on_node = plan.transport == TransportKind::kMpi ? job.ranks_on_node() : num_ranks;
-  plan.setting = {to_string(plan.transport), num_ranks, number_of_threads(arguments, ranks_on_node)};
-  plan.backend = choose_backend(job, arguments, plan.virtual_ranks());
+  plan.layout = choose_layout(job, arguments);
+  plan.setting = {to_string(plan.layout.transport), plan.layout.num_ranks, plan.layout.num_threads};
   for (const std::string& size : list_of(arguments, "sizes")) {
     for (const std::string& preset : list_of(arguments, "presets")) {
       const Problem problem = problem_of_row(arguments, size, preset);
       const std::string name = preset.empty() ? arguments.text("preset").value_or("as given") : preset;
       plan.rows.push_back({name, make_task(arguments, problem, plan.setting)});
-      plan.rows.back().task.options.backend = plan.backend.backend;
-      plan.rows.back().task.options.gpu = plan.backend.gpu_of(job.rank_on_node());
+      plan.rows.back().task.options.backend = plan.layout.backend.backend;
+      plan.rows.back().task.options.gpu = plan.layout.backend.gpu_of(job.rank_on_node());
     }
   }
   return plan;
 }
 
-std::int64_t predicted_gpu_peak(const Job& job, const BenchPlan& plan, const BenchTask& task) {
-  const auto of_rank = [&](Rank rank) {
-    return predict_memory(*task.schedule, rank, plan.backend.backend, plan.setting.num_threads, task.output_type).gpu.peak_bytes();
-  };
-  if (plan.transport == TransportKind::kMpi) return job.max(of_rank(Rank(job.rank())));
-  std::int64_t peak = 0;
-  for (Rank rank(0); rank < Rank(plan.setting.num_ranks); ++rank) peak = std::max(peak, of_rank(rank));
-  return peak;
-}
-
 void require_memory(const Job& job, const Arguments& arguments, const BenchPlan& plan) {
-  const std::int64_t ranks_on_node = plan.transport == TransportKind::kMpi ? job.ranks_on_node() : plan.setting.num_ranks;
   const auto given = arguments.text("memory-limit");
-  const std::int64_t limit = given ? parse_bytes("memory-limit", *given) : job.min(available_memory_bytes() / ranks_on_node);
+  const std::int64_t limit = given ? parse_bytes("memory-limit", *given) : job.min(available_memory_bytes() / plan.layout.ranks_on_node);
   for (const BenchRow& row : plan.rows) {
-    require_gpu_memory(job, plan.backend, plan.virtual_ranks(), predicted_gpu_peak(job, plan, row.task));
-    const std::int64_t needed = predicted_peak(job, plan.transport, row.task);
+    const auto gpu_bytes = [&](Rank rank) {
+      return predict_memory(*row.task.schedule, rank, plan.layout.path(), plan.layout.num_threads, row.task.output_type).gpu.peak_bytes();
+    };
+    require_gpu_memory(job, plan.layout.backend, plan.layout.virtual_ranks(), largest(job, plan.layout, gpu_bytes));
+    const std::int64_t needed = largest(job, plan.layout, [&](Rank rank) { return predicted_bench_bytes(row.task, plan.layout.path(), rank); });
     if (needed <= limit) continue;
     throw failure("not enough memory: with " + format_plural(row.task.schedule->problem().shape.tokens, "token") + " a rank needs " +
                   format_bytes(needed) + ", " + (given ? "--memory-limit allows " : "the node has for each ") + format_bytes(limit));
@@ -189,21 +171,21 @@ std::string checked_text(const BenchRow& row, const BenchFigures& figures) {
   return text + " of the bound\n";
 }
 
-BenchFigures measure(Job& job, const BenchPlan& plan, const BenchRow& row) {
+/// `transport` is null where the ranks are virtual.
+BenchFigures measure(Job& job, const BenchPlan& plan, const BenchRow& row, Transport* transport) {
   ProgressBar progress("bench " + row.pattern, job.is_first());
   BenchTask shown = row.task;
   shown.progress = [&progress](std::int64_t done, std::int64_t total) { progress.update(done, total); };
   BenchFigures figures;
-  if (plan.transport == TransportKind::kMpi) {
-    const auto transport = make_mpi_transport(job.communicator());
+  if (transport != nullptr) {
     job.together([&] { figures = bench_rank(*transport, shown); });
     return figures;
   }
-  run_loopback(plan.setting.num_ranks, [&](Transport& transport) {
-    BenchTask task = transport.rank() == Rank(0) ? shown : row.task;
-    task.options.gpu = plan.backend.gpu_of(transport.rank().value);
-    BenchFigures of_rank = bench_rank(transport, task);
-    if (transport.rank() == Rank(0)) figures = std::move(of_rank);
+  run_loopback(plan.layout.num_ranks, [&](Transport& loopback) {
+    BenchTask task = loopback.rank() == Rank(0) ? shown : row.task;
+    task.options.gpu = plan.layout.backend.gpu_of(loopback.rank().value);
+    BenchFigures of_rank = bench_rank(loopback, task);
+    if (loopback.rank() == Rank(0)) figures = std::move(of_rank);
   });
   return figures;
 }
@@ -215,13 +197,15 @@ int report_complaints(const Job& job, const BenchFigures& figures) {
 
 int bench(Job& job, const Arguments& arguments) {
   const BenchPlan plan = make_plan(job, arguments);
+  std::optional<JobTransport> transport;
+  if (plan.layout.virtual_ranks() == 0) transport.emplace(job, plan.layout);
   require_memory(job, arguments, plan);
   const auto record = arguments.text("record");
   TextTable table = bench_table();
   std::string heading;
   for (const BenchRow& row : plan.rows) {
     job.out() << title_of(row) << std::flush;
-    const BenchFigures figures = measure(job, plan, row);
+    const BenchFigures figures = measure(job, plan, row, transport ? &transport->get() : nullptr);
     if (!figures.complaints.empty()) return report_complaints(job, figures);
     job.out() << checked_text(row, figures) << std::flush;
     add_bench_rows(table, row.pattern, row.task, plan.setting, figures);

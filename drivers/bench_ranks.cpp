@@ -190,9 +190,9 @@ class RankBench {
 
 BenchFigures bench_rank(Transport& transport, const BenchTask& task) { return RankBench(transport, task).execute(); }
 
-std::int64_t predicted_bench_bytes(const BenchTask& task, Rank rank) {
+std::int64_t predicted_bench_bytes(const BenchTask& task, MessagePath path, Rank rank) {
   const Schedule& schedule = *task.schedule;
-  const MemoryPrediction memory = predict_memory(schedule, rank, task.options.backend, task.options.num_threads, task.output_type).host;
+  const MemoryPrediction memory = predict_memory(schedule, rank, path, task.options.num_threads, task.output_type).host;
   const std::int64_t of_check = SampledRowCheck::predicted_bytes(schedule.problem(), task.num_checked_rows, schedule.num_ranks());
   return peak_with_slab(memory, schedule, rank, task.output_type) + of_check;
 }

@@ -60,6 +60,6 @@ struct BenchFigures {
 BenchFigures bench_rank(Transport& transport, const BenchTask& task);
 
 /// Most bytes that a rank holds at a time on the host: the library's buffers, the slab that goes in or out, and what the check keeps.
-std::int64_t predicted_bench_bytes(const BenchTask& task, Rank rank);
+std::int64_t predicted_bench_bytes(const BenchTask& task, MessagePath path, Rank rank);
 
 }  // namespace hilbertring

@@ -52,7 +52,7 @@ LargestRank largest_rank(const Schedule& schedule, int num_threads) {
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t i = 0; i < count; ++i) {
     const Rank rank(count == 1 ? 0 : i * (num_ranks - 1) / (count - 1));
-    const MemoryPrediction memory = predict_memory(schedule, rank, Backend::kCpu, num_threads, type).host;
+    const MemoryPrediction memory = predict_memory(schedule, rank, MessagePath::kHost, num_threads, type).host;
     all[static_cast<std::size_t>(i)] = {rank, memory, peak_with_slab(memory, schedule, rank, type), count};
   }
   return *std::max_element(all.begin(), all.end(), [](const LargestRank& a, const LargestRank& b) { return a.peak_bytes < b.peak_bytes; });
@@ -65,9 +65,7 @@ std::string memory_text(const Schedule& schedule, const LargestRank& largest) {
   return format_bytes(largest.peak_bytes) + " at the peak on rank " + std::to_string(largest.rank.value) +
          (has_all ? ", the largest" : ", the largest of " + std::to_string(largest.num_looked_at) + " looked at") + ": shard " +
          format_bytes(memory.shard_bytes + memory.redistribution_bytes) + ", and while reading or writing " + format_bytes(memory.load_bytes + slab) +
-         ", forward " + format_bytes(memory.forward_bytes) +
-         (schedule.problem().with_gradient ? ", backward " + format_bytes(memory.backward_bytes) : "") + "; kernels " +
-         format_bytes(memory.scratch_bytes);
+         ", during a pass " + format_bytes(memory.pass_bytes) + "; kernels " + format_bytes(memory.scratch_bytes);
 }
 
 std::string work_text(const Schedule& schedule) {

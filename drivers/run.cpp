@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "core/error.h"
-#include "drivers/backend_choice.h"
 #include "drivers/commands.h"
 #include "drivers/description.h"
 #include "drivers/machine.h"
@@ -18,7 +18,6 @@
 #include "io/case_file.h"
 #include "io/run_record.h"
 #include "ring/loopback.h"
-#include "ring/mpi_transport.h"
 
 namespace hilbertring {
 
@@ -30,16 +29,12 @@ CommandSyntax syntax() {
           {"CASE.h5"},
           {{"Run options",
             {{"output", "RESULT.h5", "the result file", 'o'},
-             {"ranks", "P", "virtual ranks in this process (loopback); else 1"},
-             {"transport", "NAME", "auto, loopback or mpi; auto: mpi if started on several MPI ranks, else loopback"},
-             {"threads", "T", "per rank; else OMP_NUM_THREADS, or the node's processors shared among its ranks"},
              {"output-type", "TYPE", "of o and the gradients; else the input's type (lse is float32)"},
              {"no-gradient", "", "forward only, though the case has /do"},
              {"allow-nonfinite", "", "compute even if inputs hold NaN or infinity"},
-             {"memory-limit", "BYTES", "per rank, such as 8GiB; else what the node has available, shared among its ranks"},
              {"record", "FILE.json", "append a JSON record of the run, one line"},
              {"force", "", "replace RESULT.h5 if it exists"}}},
-           backend_options(),
+           layout_options(),
            pattern_options()},
           "mpirun -np 4 hilbertring run case.h5 -o result.h5"};
 }
@@ -65,11 +60,10 @@ void require_inputs(const CaseFile& file) {
 /// Everything that is settled before the first tensor is read.
 struct RunPlan {
   RunSetting setting;
-  TransportKind transport = TransportKind::kLoopback;
+  RankLayout layout;
   RankTask task;
-  std::int64_t memory_limit_bytes = 0;  ///< of a rank
-  std::int64_t predicted_bytes = 0;     ///< of the largest rank that this process knows of
-  BackendChoice backend;
+  std::int64_t memory_limit_bytes = 0;   ///< of a rank
+  std::int64_t predicted_bytes = 0;      ///< of the largest rank that this process knows of
   std::int64_t predicted_gpu_bytes = 0;  ///< likewise, on its GPU
 };
 
@@ -77,11 +71,11 @@ struct RunPlan {
 void predict_peaks(const Job& job, RunPlan& plan) {
   const Schedule& schedule = *plan.task.schedule;
   const auto note_rank = [&](Rank rank) {
-    const RankMemory memory = predict_memory(schedule, rank, plan.backend.backend, plan.setting.num_threads, plan.task.output_type);
+    const RankMemory memory = predict_memory(schedule, rank, plan.layout.path(), plan.layout.num_threads, plan.task.output_type);
     plan.predicted_bytes = std::max(plan.predicted_bytes, peak_with_slab(memory.host, schedule, rank, plan.task.output_type));
     plan.predicted_gpu_bytes = std::max(plan.predicted_gpu_bytes, memory.gpu.peak_bytes());
   };
-  if (plan.transport == TransportKind::kMpi) {
+  if (plan.layout.virtual_ranks() == 0) {
     note_rank(Rank(job.rank()));
     plan.predicted_bytes = job.max(plan.predicted_bytes);
     plan.predicted_gpu_bytes = job.max(plan.predicted_gpu_bytes);
@@ -99,10 +93,8 @@ void require_memory(const RunPlan& plan, bool is_limit_given) {
 
 RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
   RunPlan plan;
-  plan.transport = transport_kind(job, arguments);
-  const std::int64_t num_ranks = number_of_ranks(job, arguments, plan.transport);
-  const std::int64_t ranks_on_node = plan.transport == TransportKind::kMpi ? job.ranks_on_node() : num_ranks;
-  plan.backend = choose_backend(job, arguments, plan.transport == TransportKind::kLoopback ? num_ranks : 0);
+  plan.layout = choose_layout(job, arguments);
+  const std::int64_t num_ranks = plan.layout.num_ranks;
   Problem problem = problem_of(file, job, arguments);
   problem.validate(num_ranks);
   // The result names its chunk, so that its bits can be had again from a program that chooses another.
@@ -110,20 +102,20 @@ RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
 
   plan.setting = {.case_path = file.path(),
                   .result_path = arguments.required_text("output"),
-                  .transport = to_string(plan.transport),
+                  .transport = to_string(plan.layout.transport),
                   .num_ranks = num_ranks,
-                  .num_threads = number_of_threads(arguments, ranks_on_node)};
+                  .num_threads = plan.layout.num_threads};
   plan.task.output_type = arguments.has("output-type") ? parse_element_type(arguments.required_text("output-type")) : problem.type;
   plan.task.schedule = std::make_shared<const Schedule>(problem, orders_of_case(file, problem.specification), num_ranks);
   plan.task.allows_nonfinite = arguments.has("allow-nonfinite");
-  plan.task.options.num_threads = plan.setting.num_threads;
-  plan.task.options.backend = plan.backend.backend;
-  plan.task.options.gpu = plan.backend.gpu_of(job.rank_on_node());
+  plan.task.options.num_threads = plan.layout.num_threads;
+  plan.task.options.backend = plan.layout.backend.backend;
+  plan.task.options.gpu = plan.layout.backend.gpu_of(job.rank_on_node());
   plan.task.options.output_type = plan.task.output_type;
   plan.task.input = &file;
 
   const auto limit = arguments.text("memory-limit");
-  plan.memory_limit_bytes = limit ? parse_bytes("memory-limit", *limit) : job.min(available_memory_bytes() / ranks_on_node);
+  plan.memory_limit_bytes = limit ? parse_bytes("memory-limit", *limit) : job.min(available_memory_bytes() / plan.layout.ranks_on_node);
   predict_peaks(job, plan);
   return plan;
 }
@@ -139,8 +131,9 @@ void print_plan(std::ostream& out, const RunPlan& plan) {
                               format_plural(plan.setting.num_threads, "thread") + " each, at most " + format_count(schedule.placement().max_rows()) +
                               " tokens each"});
   add_traffic_rows(table, schedule);
-  const bool has_gpu = plan.backend.backend == Backend::kCuda;
-  table.add_row({"backend", std::string(to_string(plan.backend.backend)) + (plan.backend.note.empty() ? "" : ": " + plan.backend.note)});
+  const bool has_gpu = plan.layout.backend.backend == Backend::kCuda;
+  table.add_row(
+      {"backend", std::string(to_string(plan.layout.backend.backend)) + (plan.layout.backend.note.empty() ? "" : ": " + plan.layout.backend.note)});
   table.add_row({"memory", "at most " + format_bytes(plan.predicted_bytes) + " per rank" +
                                (has_gpu ? ", and " + format_bytes(plan.predicted_gpu_bytes) + " on its GPU" : "")});
   out << table.to_text() << std::flush;
@@ -168,7 +161,7 @@ RunTotals compute_on_loopback(const RunPlan& plan, ProgressBar& progress) {
   RunTotals totals;
   run_loopback(plan.setting.num_ranks, [&](Transport& transport) {
     RankTask task = plan.task;
-    task.options.gpu = plan.backend.gpu_of(transport.rank().value);
+    task.options.gpu = plan.layout.backend.gpu_of(transport.rank().value);
     if (transport.rank() == Rank(0)) show_progress(task, progress);
     RunTotals of_rank = run_rank(transport, task);
     if (transport.rank() == Rank(0)) totals = std::move(of_rank);
@@ -183,9 +176,9 @@ int run(Job& job, const Arguments& arguments) {
   RunPlan plan = make_plan(job, arguments, *file);
   print_plan(job.out(), plan);
   require_memory(plan, arguments.has("memory-limit"));
-  require_gpu_memory(job, plan.backend, plan.transport == TransportKind::kLoopback ? plan.setting.num_ranks : 0, plan.predicted_gpu_bytes);
-
-  const auto transport = plan.transport == TransportKind::kMpi ? make_mpi_transport(job.communicator()) : nullptr;
+  std::optional<JobTransport> transport;
+  if (plan.layout.virtual_ranks() == 0) transport.emplace(job, plan.layout);
+  require_gpu_memory(job, plan.layout.backend, plan.layout.virtual_ranks(), plan.predicted_gpu_bytes);
   const auto result = FileWriter::create(plan.setting.result_path, result_layout(plan), arguments.has("force"), job.communicator());
   plan.task.output = result.get();
   ProgressBar progress("forward ", job.is_first());
@@ -194,7 +187,7 @@ int run(Job& job, const Arguments& arguments) {
   const Problem& problem = plan.task.schedule->problem();
   RunTotals totals;
   job.together([&] {
-    totals = transport ? run_rank(*transport, plan.task) : compute_on_loopback(plan, progress);
+    totals = transport ? run_rank(transport->get(), plan.task) : compute_on_loopback(plan, progress);
     for (const auto& [name, value] : result_attributes(problem, plan.setting, totals)) result->set_attribute(name, value);
     result->commit();
   });

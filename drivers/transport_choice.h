@@ -1,22 +1,51 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "drivers/backend_choice.h"
 #include "drivers/job.h"
 #include "drivers/options.h"
+#include "ring/attention.h"
+#include "ring/transport.h"
 
 namespace hilbertring {
 
-/// How the ranks of a command talk: virtual ranks of one process, or the job's MPI ranks.
-enum class TransportKind { kLoopback, kMpi };
+/// How the ranks of a command talk: virtual ranks of one process, the job's MPI ranks, or those with their GPUs linked by NCCL.
+enum class TransportKind { kLoopback, kMpi, kNccl };
 std::string to_string(TransportKind kind);
 
-/// From --transport: auto takes mpi if the job has several ranks. Throws usage_error for loopback on several MPI ranks and for unknown names.
-TransportKind transport_kind(const Job& job, const Arguments& arguments);
-/// From --ranks; with mpi it may only repeat the job's own number.
-std::int64_t number_of_ranks(const Job& job, const Arguments& arguments, TransportKind kind);
-/// From --threads, per rank; else a share of what this node has for each of its ranks.
-int number_of_threads(const Arguments& arguments, std::int64_t ranks_on_node);
+/// Where the ranks of a command are, what they compute on and how they talk.
+struct RankLayout {
+  TransportKind transport = TransportKind::kLoopback;
+  std::int64_t num_ranks = 1;
+  std::int64_t ranks_on_node = 1;  ///< of them on this node
+  int num_threads = 1;             ///< per rank
+  BackendChoice backend;
+  std::chrono::seconds peer_timeout{};  ///< of messages between GPUs
+
+  /// Ranks in this process; 0 if each MPI rank is one.
+  std::int64_t virtual_ranks() const { return transport == TransportKind::kLoopback ? num_ranks : 0; }
+  MessagePath path() const { return message_path(backend.backend, transport == TransportKind::kNccl); }
+};
+
+/// --ranks, --transport, --threads, --backend, --share-gpus, --peer-timeout.
+OptionGroup layout_options();
+/// From those. Collective over the job. Throws usage_error for unknown names, for numbers that do not fit, for loopback on several MPI ranks and for
+/// nccl without GPUs; Error(kFailure) for cuda where a rank would have no GPU of its own, and for nccl in a build without it.
+RankLayout choose_layout(const Job& job, const Arguments& arguments);
+
+/// The transport of an MPI rank.
+class JobTransport {
+ public:
+  /// Collective. The layout's transport is not loopback.
+  JobTransport(const Job& job, const RankLayout& layout);
+  Transport& get() const { return linked_ ? *linked_ : *host_; }
+
+ private:
+  std::unique_ptr<Transport> host_, linked_;
+};
 
 }  // namespace hilbertring

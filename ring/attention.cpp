@@ -18,8 +18,10 @@ namespace {
 /// A kernel call ends at a query chunk once it holds this many multiply-adds: about a tenth of a second, after which the ring is looked after.
 constexpr std::int64_t kWorkPerCall = std::int64_t{1} << 31;
 
-RankMemory admitted_memory(const Schedule& schedule, Rank rank, const RingOptions& options) {
-  const RankMemory memory = predict_memory(schedule, rank, options.backend, options.num_threads, options.output_type);
+RankMemory admitted_memory(const Schedule& schedule, const Transport& transport, const RingOptions& options) {
+  const Rank rank = transport.rank();
+  const RankMemory memory =
+      predict_memory(schedule, rank, message_path(options.backend, transport.links_devices()), options.num_threads, options.output_type);
   if (options.memory_limit_bytes > 0 && memory.host.total_bytes() > options.memory_limit_bytes) {
     throw failure("not enough memory: rank " + std::to_string(rank.value) + " needs " + std::to_string(memory.host.total_bytes()) +
                   " bytes, the limit is " + std::to_string(options.memory_limit_bytes) + " (more ranks need less each)");
@@ -33,7 +35,26 @@ RankMeters make_meters(Backend backend) {
   return {.device = backend == Backend::kCpu ? host : std::make_shared<MemoryMeter>(), .host = host};
 }
 
+/// What passes need besides the shard. Kept from one pass to the next, since pinned memory takes long to get.
+struct PassMemory {
+  PassMemory(const Schedule& schedule, const Mailroom& mailroom, const RankMeters& meters)
+      : PassMemory(schedule, mailroom, meters, visit_buffer_sizes(schedule, mailroom.transport.rank(), mailroom.path())) {}
+
+  VisitBuffers buffers;
+  RankTimes visitor_times;
+
+ private:
+  PassMemory(const Schedule& schedule, const Mailroom& mailroom, const RankMeters& meters, const VisitBufferSizes& sizes)
+      : buffers(sizes, mailroom, meters),
+        visitor_times(schedule, sizes.num_slots > 0 ? schedule.placement().max_rows() : 0, mailroom.device, meters) {}
+};
+
 }  // namespace
+
+MessagePath message_path(Backend backend, bool links_devices) {
+  if (backend == Backend::kCpu) return MessagePath::kHost;
+  return links_devices ? MessagePath::kLinked : MessagePath::kStaged;
+}
 
 struct RingAttention::State {
   State(Transport& t, std::shared_ptr<const Schedule> s, RingOptions o);
@@ -48,6 +69,8 @@ struct RingAttention::State {
   void fold(Pass pass, std::span<const ChunkPair> pairs, RingPass* ring, Kernel&& kernel);
   std::int64_t num_pairs(Pass pass) const;
   void run(RingPass& ring, const std::function<void(const Visit&)>& fold_visit);
+  /// Blocks until the device has done all that it was given.
+  void finish_work();
   PassReport measured(Pass pass, const std::function<void(PassReport&)>& body);
   void forward(PassReport& report);
   void backward(PassReport& report);
@@ -62,11 +85,14 @@ struct RingAttention::State {
   RankMeters meters;
   std::shared_ptr<MemoryMeter> gpu_scratch = std::make_shared<MemoryMeter>();
   std::unique_ptr<ComputeDevice> device;
+  std::unique_ptr<DeviceLink> link;
+  Mailroom mailroom;
   BlockAttention& kernels;
   Shard shard;
   RankTimes query_times, key_times;
   Redistribution queries;
-  std::optional<Redistribution> keys;  ///< only if the keys have an order of their own
+  std::optional<Redistribution> keys;     ///< only if the keys have an order of their own
+  std::optional<PassMemory> pass_memory;  ///< given back while a tensor is loaded or stored, which needs room of its own
   bool is_forward_done = false;
   std::int64_t done_pairs = 0, total_pairs = 0;
 };
@@ -76,9 +102,11 @@ RingAttention::State::State(Transport& t, std::shared_ptr<const Schedule> s, Rin
       schedule(std::move(s)),
       options(std::move(o)),
       rank(t.rank()),
-      prediction(admitted_memory(*schedule, rank, options)),
+      prediction(admitted_memory(*schedule, transport, options)),
       meters(make_meters(options.backend)),
       device(make_device(options.backend, options.gpu, options.num_threads, gpu_scratch)),
+      link(device->is_host() ? nullptr : transport.link(*device)),
+      mailroom{.transport = transport, .device = *device, .link = link.get()},
       kernels(device->attention()),
       shard(schedule->problem(), schedule->placement().num_rows(rank), *device, meters.device),
       query_times(*schedule, shard.q.rows, *device, meters),
@@ -151,24 +179,26 @@ void RingAttention::State::run(RingPass& ring, const std::function<void(const Vi
   }
 }
 
+void RingAttention::State::finish_work() {
+  device->wait();
+  if (link) link->check();
+}
+
 PassReport RingAttention::State::measured(Pass pass, const std::function<void(PassReport&)>& body) {
   PassReport report;
   done_pairs = 0;
   total_pairs = options.progress ? num_pairs(pass) : 0;
   report.predicted_bytes = options.move_nothing ? 0 : schedule->sent_bytes(pass, rank);
+  if (!pass_memory) pass_memory.emplace(*schedule, mailroom, meters);
   const std::int64_t sent_before = transport.sent_bytes();
   const auto begin = std::chrono::steady_clock::now();
   body(report);
-  device->wait();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   report.sent_bytes = transport.sent_bytes() - sent_before;
   return report;
 }
 
 void RingAttention::State::forward(PassReport& report) {
-  const VisitBufferSizes sizes = visit_buffer_sizes(*schedule, Pass::kForward, rank, device->is_host());
-  VisitBuffers buffers(sizes, *device, meters);
-  RankTimes visitor_times(*schedule, sizes.num_slots > 0 ? schedule->placement().max_rows() : 0, *device, meters);
   device->fill(shard.row_max, -std::numeric_limits<double>::infinity());
   device->fill(shard.row_sum, 0);
   device->fill(shard.o, 0);
@@ -181,7 +211,7 @@ void RingAttention::State::forward(PassReport& report) {
                       .row_max = shard.row_max,
                       .row_sum = shard.row_sum,
                       .o = shard.o};
-  RingPass ring(*schedule, Pass::kForward, transport, *device, {.operands = {shard.k, shard.v}, .accumulators = {}}, buffers);
+  RingPass ring(*schedule, Pass::kForward, {.operands = {shard.k, shard.v}, .accumulators = {}}, pass_memory->buffers);
   const auto fold_pairs = [&](const ForwardOperands& operands, const std::vector<ChunkPair>& pairs) {
     fold(Pass::kForward, pairs, &ring,
          [&](std::span<const ChunkPair> some) { report.allowed_pairs += kernels.forward(schedule->pattern(), operands, some); });
@@ -192,14 +222,14 @@ void RingAttention::State::forward(PassReport& report) {
     ForwardOperands operands = own;
     operands.k = visit.rows.operands[0];
     operands.v = visit.rows.operands[1];
-    operands.times.keys = visitor_times.of(*schedule->orders().keys, visit.owner);
+    operands.times.keys = pass_memory->visitor_times.of(*schedule->orders().keys, visit.owner);
     fold_pairs(operands, schedule->visit_pairs(Rotation::kKvUp, rank, visit.owner));
   });
   fold_pairs(own, schedule->own_pairs_above(rank));
   kernels.finish_forward(own);
+  finish_work();
   report.allowed_pairs += kernels.take_uncounted_pairs();
   report.waiting_seconds = ring.waiting_seconds();
-  device->wait();  // buffers are about to go
   is_forward_done = true;
 }
 
@@ -219,16 +249,13 @@ BackwardOperands RingAttention::State::own_backward_operands() {
 
 void RingAttention::State::backward(PassReport& report) {
   const Rotation rotation = schedule->rotation(Pass::kBackward);
-  const VisitBufferSizes sizes = visit_buffer_sizes(*schedule, Pass::kBackward, rank, device->is_host());
-  VisitBuffers buffers(sizes, *device, meters);
-  RankTimes visitor_times(*schedule, sizes.num_slots > 0 ? schedule->placement().max_rows() : 0, *device, meters);
   kernels.dot_rows(shard.delta, shard.d_o, shard.o);
   for (const Tensor& gradient : {shard.dq, shard.dk, shard.dv}) device->fill(gradient, 0);
 
   const BackwardOperands own = own_backward_operands();
   Travellers travellers = rotation == Rotation::kKvUp ? Travellers{{shard.k, shard.v}, {shard.dk, shard.dv}}
                                                       : Travellers{{shard.q, shard.d_o, shard.row_max, shard.delta}, {shard.dq}};
-  RingPass ring(*schedule, Pass::kBackward, transport, *device, std::move(travellers), buffers);
+  RingPass ring(*schedule, Pass::kBackward, std::move(travellers), pass_memory->buffers);
   const auto fold_pairs = [&](const BackwardOperands& operands, const std::vector<ChunkPair>& pairs) {
     fold(Pass::kBackward, pairs, &ring, [&](std::span<const ChunkPair> some) { kernels.backward(schedule->pattern(), operands, some); });
   };
@@ -241,20 +268,20 @@ void RingAttention::State::backward(PassReport& report) {
       operands.v = visit.rows.operands[1];
       operands.dk = visit.rows.accumulators[0];
       operands.dv = visit.rows.accumulators[1];
-      operands.times.keys = visitor_times.of(*schedule->orders().keys, visit.owner);
+      operands.times.keys = pass_memory->visitor_times.of(*schedule->orders().keys, visit.owner);
     } else {
       operands.q = visit.rows.operands[0];
       operands.d_o = visit.rows.operands[1];
       operands.lse2 = visit.rows.operands[2];
       operands.delta = visit.rows.operands[3];
       operands.dq = visit.rows.accumulators[0];
-      operands.times.queries = visitor_times.of(*schedule->orders().queries, visit.owner);
+      operands.times.queries = pass_memory->visitor_times.of(*schedule->orders().queries, visit.owner);
     }
     fold_pairs(operands, schedule->visit_pairs(rotation, rank, visit.owner));
   });
   fold_pairs(own, schedule->own_pairs_above(rank));
+  finish_work();
   report.waiting_seconds = ring.waiting_seconds();
-  device->wait();  // buffers are about to go
 }
 
 RingAttention::RingAttention(Transport& transport, std::shared_ptr<const Schedule> schedule, RingOptions options)
@@ -265,6 +292,7 @@ RingAttention::RingAttention(RingAttention&&) noexcept = default;
 void RingAttention::State::load(ShardTensor tensor, std::span<const std::byte> slab) {
   const Tensor target = tensor_of(tensor);
   is_forward_done = false;
+  pass_memory.reset();
   if (device->is_host()) return redistribution_of(tensor).to_shard(slab, target);
   const Buffer memory = device->allocate_shared(target.size_bytes(), meters.host);
   Tensor on_host = target;
@@ -275,6 +303,7 @@ void RingAttention::State::load(ShardTensor tensor, std::span<const std::byte> s
 }
 
 void RingAttention::State::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) {
+  pass_memory.reset();
   const bool is_lse = tensor == ShardTensor::kLse;
   const SlabLayout layout = is_lse ? SlabLayout::kHeadMajor : SlabLayout::kTokenMajor;
   Tensor result = tensor_of(tensor);

@@ -43,6 +43,9 @@ struct RingOptions {
   ProgressCallback progress = {};
 };
 
+/// How the messages of ranks with this backend travel, over a transport that links devices or does not.
+MessagePath message_path(Backend backend, bool links_devices);
+
 /// Exact attention over the ranks of a transport, forward and backward. Collective: every rank makes the same calls in the same order.
 ///
 ///   RingAttention attention(transport, problem, orders, options);

@@ -1,8 +1,6 @@
 #include "ring/memory_model.h"
 
 #include <algorithm>
-#include <utility>
-#include <vector>
 
 #include "core/cpu/cpu_attention.h"
 #include "ring/rank_times.h"
@@ -34,28 +32,24 @@ class Predictor {
     memory.shard_bytes = shard_bytes();
     const std::int64_t output = staging(output_type_) + (is_converted_ ? tensor_bytes(output_type_) : 0);
     memory.load_bytes = std::max({staging(problem_.type), output, lse_staging() + lse_bytes()});
-    for (const auto& [pass, bytes] : passes(memory)) {
-      const VisitBufferSizes sizes = visit_buffer_sizes(schedule_, pass, rank_, true);
-      *bytes = sizes.tensor_bytes() + sizes.parcel_bytes() + RankTimes::device_bytes(problem_, visitor_rows(sizes));
-    }
+    const VisitBufferSizes sizes = visit_buffer_sizes(schedule_, rank_, MessagePath::kHost);
+    memory.pass_bytes = sizes.tensor_bytes() + sizes.message_bytes() + sizes.table_bytes() + RankTimes::device_bytes(problem_, visitor_rows(sizes));
     memory.scratch_bytes = num_threads * cpu_scratch_bytes_per_thread(problem_.shape.head_dim, problem_.type);
     return memory;
   }
 
-  /// Tensors pass through the host whole, one at a time; so do all messages.
-  RankMemory for_cuda() const {
+  /// Tensors pass through the host whole, one at a time; so do all messages, unless devices are linked.
+  RankMemory for_cuda(MessagePath path) const {
     RankMemory memory{.host = bookkeeping(), .gpu = {}};
     memory.host.load_bytes = std::max(
         {staging(problem_.type) + tensor_bytes(problem_.type), staging(output_type_) + tensor_bytes(output_type_), lse_staging() + lse_bytes()});
     memory.host.shard_bytes = 2 * RankTimes::host_bytes(problem_, num_rows_);
     memory.gpu.shard_bytes = shard_bytes();
     memory.gpu.load_bytes = std::max(is_converted_ ? tensor_bytes(output_type_) : 0, lse_bytes());
-    for (const auto& [pass, bytes] : passes(memory.host)) {
-      const VisitBufferSizes sizes = visit_buffer_sizes(schedule_, pass, rank_, false);
-      *bytes = sizes.parcel_bytes() + RankTimes::host_bytes(problem_, visitor_rows(sizes));
-      (pass == Pass::kForward ? memory.gpu.forward_bytes : memory.gpu.backward_bytes) =
-          sizes.tensor_bytes() + RankTimes::device_bytes(problem_, visitor_rows(sizes));
-    }
+    const VisitBufferSizes sizes = visit_buffer_sizes(schedule_, rank_, path);
+    const bool is_linked = path == MessagePath::kLinked;
+    memory.host.pass_bytes = (is_linked ? 0 : sizes.message_bytes()) + sizes.table_bytes() + RankTimes::host_bytes(problem_, visitor_rows(sizes));
+    memory.gpu.pass_bytes = sizes.tensor_bytes() + (is_linked ? sizes.message_bytes() : 0) + RankTimes::device_bytes(problem_, visitor_rows(sizes));
     return memory;
   }
 
@@ -68,12 +62,6 @@ class Predictor {
     memory.redistribution_bytes = (has_two_orders ? 2 : 1) * Redistribution::kept_bytes(num_rows_, slab, schedule_.num_ranks());
     memory.setup_bytes = Redistribution::setup_bytes(num_rows_, slab) + num_rows_ * static_cast<std::int64_t>(sizeof(std::int64_t));
     return memory;
-  }
-
-  std::vector<std::pair<Pass, std::int64_t*>> passes(MemoryPrediction& memory) const {
-    std::vector<std::pair<Pass, std::int64_t*>> all{{Pass::kForward, &memory.forward_bytes}};
-    if (problem_.with_gradient) all.emplace_back(Pass::kBackward, &memory.backward_bytes);
-    return all;
   }
 
   std::int64_t shard_bytes() const { return Shard::size_bytes(problem_, num_rows_) + 2 * RankTimes::device_bytes(problem_, num_rows_); }
@@ -96,14 +84,12 @@ class Predictor {
 
 }  // namespace
 
-std::int64_t MemoryPrediction::peak_bytes() const {
-  return shard_bytes + redistribution_bytes + std::max({setup_bytes, load_bytes, forward_bytes, backward_bytes});
-}
+std::int64_t MemoryPrediction::peak_bytes() const { return shard_bytes + redistribution_bytes + std::max({setup_bytes, load_bytes, pass_bytes}); }
 
-RankMemory predict_memory(const Schedule& schedule, Rank rank, Backend backend, int num_threads, ElementType output_type) {
+RankMemory predict_memory(const Schedule& schedule, Rank rank, MessagePath path, int num_threads, ElementType output_type) {
   const Predictor predictor(schedule, rank, output_type);
-  if (backend == Backend::kCuda) return predictor.for_cuda();
-  return {.host = predictor.for_cpu(num_threads), .gpu = {}};
+  if (path == MessagePath::kHost) return {.host = predictor.for_cpu(num_threads), .gpu = {}};
+  return predictor.for_cuda(path);
 }
 
 }  // namespace hilbertring

@@ -1,10 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <vector>
 
-#include "ring/backend.h"
+#include "core/element_type.h"
+#include "ring/message_path.h"
 #include "ring/schedule.h"
 
 namespace hilbertring {
@@ -16,8 +15,7 @@ struct MemoryPrediction {
   std::int64_t redistribution_bytes = 0;  ///< lists of rows: held all the time
   std::int64_t setup_bytes = 0;           ///< what agreeing on who holds which token adds
   std::int64_t load_bytes = 0;            ///< most that loading or storing a tensor adds (not counting the caller's slab)
-  std::int64_t forward_bytes = 0;         ///< what the forward pass adds: buffers for visiting rows
-  std::int64_t backward_bytes = 0;        ///< what the backward pass adds
+  std::int64_t pass_bytes = 0;            ///< what the passes add: buffers for visiting rows, the same for each pass
   std::int64_t scratch_bytes = 0;         ///< working memory of the CPU kernels' threads
 
   /// Most that is held at a time, without scratch: what the meter must show at the end.
@@ -31,7 +29,7 @@ struct RankMemory {
   MemoryPrediction gpu;  ///< all zero on the CPU
 };
 
-/// For results handed out as `output_type` (lse apart). `num_threads` are the CPU kernels'.
-RankMemory predict_memory(const Schedule& schedule, Rank rank, Backend backend, int num_threads, ElementType output_type);
+/// For results handed out as `output_type` (lse apart). `num_threads` are the CPU kernels', which compute where the path is kHost.
+RankMemory predict_memory(const Schedule& schedule, Rank rank, MessagePath path, int num_threads, ElementType output_type);
 
 }  // namespace hilbertring

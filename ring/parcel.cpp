@@ -9,14 +9,20 @@
 namespace hilbertring {
 
 namespace {
+
 std::span<std::byte> bytes_of(const Tensor& tensor) { return {tensor.data, static_cast<std::size_t>(tensor.size_bytes())}; }
+
+Buffer make_message(const Mailroom& mailroom, std::int64_t num_bytes, const RankMeters& meters) {
+  return mailroom.link != nullptr ? mailroom.device.allocate(num_bytes, meters.device) : mailroom.device.allocate_shared(num_bytes, meters.host);
+}
+
 }  // namespace
 
-Parcel::Parcel(ComputeDevice& device, const ParcelBytes& sizes, const std::shared_ptr<MemoryMeter>& meter)
-    : device_(&device),
-      message_(device.allocate_shared(sizes.message, meter)),
-      table_(device.allocate_shared(sizes.table, meter)),
-      copied_(device.make_mark()) {}
+Parcel::Parcel(const Mailroom& mailroom, const ParcelBytes& sizes, const RankMeters& meters)
+    : mailroom_(&mailroom),
+      message_(make_message(mailroom, sizes.message, meters)),
+      table_(mailroom.device.allocate_shared(sizes.table, meters.host)),
+      copied_(mailroom.device.make_mark()) {}
 
 std::span<std::byte> Parcel::staged(const Bundle& bundle, const RowSelection& rows) const {
   const std::int64_t num_bytes = message_bytes(bundle, rows);
@@ -28,44 +34,55 @@ std::span<std::byte> Parcel::staged(const Bundle& bundle, const RowSelection& ro
 }
 
 void Parcel::copy_rows(RowCopy direction, const Bundle& bundle, const RowSelection& rows) {
+  copied_->wait();  // the device may still be reading the last table
   const RowTable table = rows.write_table(bundle.front().heads, table_.bytes());
   std::byte* message = message_.data();
   for (const Tensor& tensor : bundle) {
-    device_->copy_rows(direction, tensor, table, message);
+    mailroom_->device.copy_rows(direction, tensor, table, message);
     message += tensor.batch * table.num_rows * tensor.row_bytes();
   }
   copied_->set(WorkQueue::kTransfer);
 }
 
-void Parcel::send(Transport& transport, const Bundle& bundle, const RowSelection& rows, Rank to, int tag) {
+void Parcel::send_bytes(std::span<const std::byte> bytes, Rank to, int tag) {
+  if (mailroom_->link != nullptr) return mailroom_->link->send(bytes, to, tag);
+  transfers_.push_back(mailroom_->transport.send(bytes, to, tag));
+}
+
+void Parcel::receive_bytes(std::span<std::byte> bytes, Rank from, int tag) {
+  if (mailroom_->link != nullptr) return mailroom_->link->receive(bytes, from, tag);
+  transfers_.push_back(mailroom_->transport.receive(bytes, from, tag));
+}
+
+void Parcel::send(const Bundle& bundle, const RowSelection& rows, Rank to, int tag) {
   transfers_.clear();
   if (bundle.empty() || rows.is_empty()) return;
   if (goes_straight(rows)) {
-    for (const Tensor& tensor : bundle) transfers_.push_back(transport.send(bytes_of(tensor), to, tag));
+    for (const Tensor& tensor : bundle) send_bytes(bytes_of(tensor), to, tag);
     return;
   }
   const std::span<const std::byte> message = staged(bundle, rows);
   copy_rows(RowCopy::kPack, bundle, rows);
-  departing_ = Departure{&transport, message, to, tag};
+  departing_ = Departure{message, to, tag};
   is_complete();
 }
 
-void Parcel::receive(Transport& transport, const Bundle& bundle, RowSelection rows, Rank from, int tag) {
+void Parcel::receive(const Bundle& bundle, RowSelection rows, Rank from, int tag) {
   transfers_.clear();
   if (bundle.empty() || rows.is_empty()) return;
   if (goes_straight(rows)) {
-    for (const Tensor& tensor : bundle) transfers_.push_back(transport.receive(bytes_of(tensor), from, tag));
+    for (const Tensor& tensor : bundle) receive_bytes(bytes_of(tensor), from, tag);
   } else {
-    copied_->wait();
-    transfers_.push_back(transport.receive(staged(bundle, rows), from, tag));
+    if (mailroom_->link == nullptr) copied_->wait();  // the host is about to write where the device reads
+    receive_bytes(staged(bundle, rows), from, tag);
   }
   arriving_ = Arrival{bundle, std::move(rows)};
 }
 
 bool Parcel::is_complete() {
   if (departing_) {
-    if (!copied_->is_reached()) return false;
-    transfers_.push_back(departing_->transport->send(departing_->message, departing_->to, departing_->tag));
+    if (mailroom_->link == nullptr && !copied_->is_reached()) return false;
+    send_bytes(departing_->message, departing_->to, departing_->tag);
     departing_.reset();
   }
   return std::all_of(transfers_.begin(), transfers_.end(), [](const Transfer& transfer) { return transfer->is_complete(); });

@@ -6,32 +6,49 @@
 #include <vector>
 
 #include "core/compute_device.h"
+#include "ring/message_path.h"
 #include "ring/row_selection.h"
 #include "ring/transport.h"
 
 namespace hilbertring {
 
-/// Host memory of one message: the rows as they travel, and the table that says which they are.
+/// Memory of one message: the rows as they travel (on the device where messages are linked, else the host's), and the table that says which they are
+/// (the host's).
 struct ParcelBytes {
   std::int64_t message = 0;
   std::int64_t table = 0;
-
-  std::int64_t total() const { return message + table; }
 };
 
-/// A place for one message under way. On the host a message that is a whole shard goes straight from or into the tensors; any other is packed into
-/// the parcel's own memory, whose size was predicted. Used again and again.
+/// Memory is counted where it lies.
+struct RankMeters {
+  std::shared_ptr<MemoryMeter> device, host;
+};
+
+/// What messages of a rank pass through.
+struct Mailroom {
+  Transport& transport;
+  ComputeDevice& device;
+  DeviceLink* link = nullptr;  ///< null: messages go through the host's memory
+
+  MessagePath path() const { return link != nullptr ? MessagePath::kLinked : device.is_host() ? MessagePath::kHost : MessagePath::kStaged; }
+};
+
+/// A place for one message under way. A message that is a whole shard goes straight from and into the tensors where the path allows it; any other is
+/// packed into the parcel's own memory, whose size was predicted. Used again and again.
 class Parcel {
  public:
   Parcel() = default;
-  Parcel(ComputeDevice& device, const ParcelBytes& sizes, const std::shared_ptr<MemoryMeter>& meter);
+  /// The mailroom must outlive the parcel.
+  Parcel(const Mailroom& mailroom, const ParcelBytes& sizes, const RankMeters& meters);
 
   /// Precondition: is_idle(). Nothing happens when `rows` is empty. Rows are packed on the transfer queue, and sent by the first is_complete() after
-  /// that. The tensors' rows stay in use until is_idle().
-  void send(Transport& transport, const Bundle& bundle, const RowSelection& rows, Rank to, int tag);
-  /// The rows arrive in `bundle` with finish().
-  void receive(Transport& transport, const Bundle& bundle, RowSelection rows, Rank from, int tag);
-  /// Whether nothing is under way (a receive also needs finish() before the parcel is free). Never blocks, but sends what has been packed.
+  /// that, or, over a link, with its group. The tensors' rows stay in use until is_idle(), or, over a link, for work on the transfer queue until
+  /// then.
+  void send(const Bundle& bundle, const RowSelection& rows, Rank to, int tag);
+  /// The rows arrive in `bundle` with finish(). Over a link whole shards arrive there at once.
+  void receive(const Bundle& bundle, RowSelection rows, Rank from, int tag);
+  /// Whether nothing is under way (a receive also needs finish() before the parcel is free). Never blocks, but sends what has been packed. Over a
+  /// link nothing ever is: the transfer queue keeps the order.
   bool is_complete();
   bool is_idle() { return is_complete() && !arriving_; }
   /// Precondition: is_complete(). Unpacks what was received, on the transfer queue.
@@ -39,7 +56,6 @@ class Parcel {
 
  private:
   struct Departure {
-    Transport* transport;
     std::span<const std::byte> message;
     Rank to;
     int tag;
@@ -48,11 +64,13 @@ class Parcel {
     Bundle bundle;
     RowSelection rows;
   };
-  bool goes_straight(const RowSelection& rows) const { return device_->is_host() && rows.is_everything(); }
+  bool goes_straight(const RowSelection& rows) const { return mailroom_->path() != MessagePath::kStaged && rows.is_everything(); }
   std::span<std::byte> staged(const Bundle& bundle, const RowSelection& rows) const;
   void copy_rows(RowCopy direction, const Bundle& bundle, const RowSelection& rows);
+  void send_bytes(std::span<const std::byte> bytes, Rank to, int tag);
+  void receive_bytes(std::span<std::byte> bytes, Rank from, int tag);
 
-  ComputeDevice* device_ = nullptr;
+  const Mailroom* mailroom_ = nullptr;
   Buffer message_, table_;
   std::unique_ptr<WorkMark> copied_;  ///< the device has packed or unpacked the message
   std::vector<Transfer> transfers_;

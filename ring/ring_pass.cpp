@@ -15,16 +15,25 @@ std::size_t parity(std::int64_t step) { return static_cast<std::size_t>(step % 2
 
 }  // namespace
 
-RingPass::RingPass(const Schedule& schedule, Pass pass, Transport& transport, ComputeDevice& device, Travellers own, VisitBuffers& buffers)
+RingPass::RingPass(const Schedule& schedule, Pass pass, Travellers own, VisitBuffers& buffers)
     : schedule_(schedule),
-      transport_(transport),
-      device_(device),
+      transport_(buffers.mailroom.transport),
+      device_(buffers.mailroom.device),
       own_(std::move(own)),
       buffers_(buffers),
       rotation_(schedule.rotation(pass)),
       side_(rotation_ == Rotation::kKvUp ? Side::kKeys : Side::kQueries),
-      rank_(transport.rank()),
-      ready_(device.make_mark()) {}
+      rank_(transport_.rank()),
+      ready_(device_.make_mark()),
+      arrived_(device_.make_mark()) {}
+
+/// Messages that `exchange` starts go together, where there is a link.
+template <class Exchange>
+void RingPass::in_group(Exchange&& exchange) {
+  if (link() != nullptr) link()->begin();
+  exchange();
+  if (link() != nullptr) link()->end();
+}
 
 void RingPass::start() {
   ready_->set(WorkQueue::kCompute);
@@ -61,10 +70,16 @@ std::optional<RingPass::Guest> RingPass::guest_of(std::int64_t step) {
 void RingPass::start_operands(std::int64_t step) {
   if (step >= schedule_.num_ranks()) return;
   next_ = guest_of(step);
-  if (next_) buffers_.operand_in[parity(step)].receive(transport_, next_->visit.rows.operands, next_->rows, next_->visit.owner, kOperandTag);
-  Parcel& out = buffers_.operand_out[parity(step)];
-  wait_until([&] { return out.is_complete(); });
-  out.send(transport_, own_.operands, rows_visiting(rank_, step), schedule_.visited_by(rotation_, rank_, step), kOperandTag);
+  in_group([&] {
+    if (next_) {
+      // Over a link rows arrive in the slot itself, else with finish_operands().
+      if (link() != nullptr) buffers_.folded[next_->slot]->hold(WorkQueue::kTransfer);
+      buffers_.operand_in[parity(step)].receive(next_->visit.rows.operands, next_->rows, next_->visit.owner, kOperandTag);
+    }
+    Parcel& out = buffers_.operand_out[parity(step)];
+    wait_until([&] { return out.is_complete(); });
+    out.send(own_.operands, rows_visiting(rank_, step), schedule_.visited_by(rotation_, rank_, step), kOperandTag);
+  });
 }
 
 void RingPass::finish_operands(std::int64_t step) {
@@ -72,7 +87,7 @@ void RingPass::finish_operands(std::int64_t step) {
   if (!guest_) return;
   Parcel& in = buffers_.operand_in[parity(step)];
   wait_until([&] { return in.is_complete(); });
-  buffers_.folded[guest_->slot]->hold(WorkQueue::kTransfer);
+  if (link() == nullptr) buffers_.folded[guest_->slot]->hold(WorkQueue::kTransfer);
   in.finish();
 }
 
@@ -82,8 +97,8 @@ void RingPass::receive_accumulators(const Guest& guest) {
   RowSelection from_home = guest.rows;
   from_home -= from_neighbour;
   const Rank neighbour = schedule_.visited_by(rotation_, guest.visit.owner, guest.step - 1);
-  buffers_.neighbour_in.receive(transport_, guest.visit.rows.accumulators, std::move(from_neighbour), neighbour, kNeighbourTag);
-  buffers_.start_in.receive(transport_, guest.visit.rows.accumulators, std::move(from_home), guest.visit.owner, kDepartureTag);
+  buffers_.neighbour_in.receive(guest.visit.rows.accumulators, std::move(from_neighbour), neighbour, kNeighbourTag);
+  buffers_.start_in.receive(guest.visit.rows.accumulators, std::move(from_home), guest.visit.owner, kDepartureTag);
 }
 
 void RingPass::send_accumulators(const Guest& guest) {
@@ -92,22 +107,22 @@ void RingPass::send_accumulators(const Guest& guest) {
   RowSelection home = guest.rows;
   home -= to_neighbour;
   const Rank neighbour = schedule_.visited_by(rotation_, guest.visit.owner, guest.step + 1);
-  buffers_.neighbour_out.send(transport_, guest.visit.rows.accumulators, to_neighbour, neighbour, kNeighbourTag);
-  buffers_.home_out.send(transport_, guest.visit.rows.accumulators, home, guest.visit.owner, kHomeTag);
+  buffers_.neighbour_out.send(guest.visit.rows.accumulators, to_neighbour, neighbour, kNeighbourTag);
+  buffers_.home_out.send(guest.visit.rows.accumulators, home, guest.visit.owner, kHomeTag);
 }
 
 void RingPass::send_own_accumulators(std::int64_t step) {
   if (step >= schedule_.num_ranks()) return;
   RowSelection leaving = rows_visiting(rank_, step);
   leaving -= rows_visiting(rank_, step - 1);
-  buffers_.start_out.send(transport_, own_.accumulators, leaving, schedule_.visited_by(rotation_, rank_, step), kDepartureTag);
+  buffers_.start_out.send(own_.accumulators, leaving, schedule_.visited_by(rotation_, rank_, step), kDepartureTag);
 }
 
 void RingPass::receive_own_accumulators(std::int64_t step) {
   if (step < 1) return;
   RowSelection coming = rows_visiting(rank_, step);
   coming -= rows_visiting(rank_, step + 1);
-  buffers_.home_in.receive(transport_, own_.accumulators, std::move(coming), schedule_.visited_by(rotation_, rank_, step), kHomeTag);
+  buffers_.home_in.receive(own_.accumulators, std::move(coming), schedule_.visited_by(rotation_, rank_, step), kHomeTag);
 }
 
 void RingPass::finish_sends() {
@@ -118,20 +133,18 @@ void RingPass::finish_sends() {
   buffers_.home_in.finish();
 }
 
-void RingPass::start_accumulators(std::int64_t step) {
-  finish_sends();  // of the step before: a slot's accumulators are free, and rows that came home may leave again
-  if (guest_) receive_accumulators(*guest_);
-  receive_own_accumulators(step - 1);
-  ready_->set(WorkQueue::kCompute);
-  ready_->hold(WorkQueue::kTransfer);
-  if (last_) send_accumulators(*last_);
-  send_own_accumulators(step);
-}
-
 /// All accumulators that change ranks between the folds of step - 1 and step.
 void RingPass::exchange_accumulators(std::int64_t step) {
   if (own_.accumulators.empty()) return;
-  start_accumulators(step);
+  finish_sends();  // of the step before: a slot's accumulators are free, and rows that came home may leave again
+  in_group([&] {
+    if (guest_) receive_accumulators(*guest_);
+    receive_own_accumulators(step - 1);
+    ready_->set(WorkQueue::kCompute);
+    ready_->hold(WorkQueue::kTransfer);
+    if (last_) send_accumulators(*last_);
+    send_own_accumulators(step);
+  });
   if (!guest_) return;
   wait_until([&] { return buffers_.neighbour_in.is_complete() && buffers_.start_in.is_complete(); });
   buffers_.neighbour_in.finish();
@@ -140,8 +153,7 @@ void RingPass::exchange_accumulators(std::int64_t step) {
 
 void RingPass::fold_guest(const std::function<void(const Visit&)>& fold) {
   if (!guest_) return;
-  ready_->set(WorkQueue::kTransfer);
-  ready_->hold(WorkQueue::kCompute);
+  arrived_->hold(WorkQueue::kCompute);
   fold(guest_->visit);
   buffers_.folded[guest_->slot]->set(WorkQueue::kCompute);
 }
@@ -150,8 +162,9 @@ void RingPass::run(const std::function<void(const Visit&)>& fold) {
   const std::int64_t num_ranks = schedule_.num_ranks();
   for (std::int64_t step = 1; step < num_ranks; ++step) {
     finish_operands(step);
-    start_operands(step + 1);
     exchange_accumulators(step);
+    arrived_->set(WorkQueue::kTransfer);
+    start_operands(step + 1);
     fold_guest(fold);
     last_ = std::exchange(guest_, std::nullopt);
   }

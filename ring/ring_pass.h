@@ -28,14 +28,15 @@ struct Visit {
 /// neighbour to neighbour, and come home when the next rank does not need them (or after the last). All ranks go through the same messages in the
 /// same order, so nothing can block the ring:
 ///
-///   operands of step 1 | operands of step 2, accumulators 0 -> 1 | operands of step 3, accumulators 1 -> 2 | ... | accumulators P-1 -> P
-///                        fold step 1                               fold step 2
+///   operands of step 1 | accumulators 0 -> 1, operands of step 2 | accumulators 1 -> 2, operands of step 3 | ... | accumulators P-1 -> P
+///                                           fold step 1                               fold step 2
 ///
 /// where "accumulators s-1 -> s" are all that change ranks between the folds of step s-1 and step s, and "operands of step s+1" arrive during step s.
+/// Each of these is a group of the device link, if there is one: then the host hands everything to the device and waits for nothing.
 class RingPass {
  public:
   /// `own` are this rank's tensors of the travelling side; views of visitors are made alike.
-  RingPass(const Schedule& schedule, Pass pass, Transport& transport, ComputeDevice& device, Travellers own, VisitBuffers& buffers);
+  RingPass(const Schedule& schedule, Pass pass, Travellers own, VisitBuffers& buffers);
 
   /// Sends the operands of step 1, which must be ready, on the compute queue or before: what is handed to the device after that overlaps with them.
   void start();
@@ -61,11 +62,13 @@ class RingPass {
 
   RowSelection rows_visiting(Rank owner, std::int64_t step) const;
   std::optional<Guest> guest_of(std::int64_t step);
+  DeviceLink* link() const { return buffers_.mailroom.link; }
+  template <class Exchange>
+  void in_group(Exchange&& exchange);
   Bundle views_like(const Bundle& own, const Buffer& buffer, Rank owner) const;
   void start_operands(std::int64_t step);
   void finish_operands(std::int64_t step);
   void exchange_accumulators(std::int64_t step);
-  void start_accumulators(std::int64_t step);
   void receive_accumulators(const Guest& guest);
   void send_accumulators(const Guest& guest);
   void send_own_accumulators(std::int64_t step);
@@ -84,7 +87,8 @@ class RingPass {
   Rotation rotation_;
   Side side_;
   Rank rank_;
-  std::unique_ptr<WorkMark> ready_;  ///< what one queue must have done before the other goes on
+  std::unique_ptr<WorkMark> ready_;    ///< what one queue must have done before the other goes on
+  std::unique_ptr<WorkMark> arrived_;  ///< what the next fold needs is here
   std::optional<Guest> next_, guest_, last_;
   std::size_t next_slot_ = 0;
   double waiting_seconds_ = 0;

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "core/compute_device.h"
 #include "core/index.h"
+#include "ring/device_link.h"
 
 namespace hilbertring {
 
@@ -28,7 +30,7 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
-  virtual std::string name() const = 0;  ///< "loopback", "mpi"
+  virtual std::string name() const = 0;  ///< "loopback", "mpi", "nccl"
   virtual Rank rank() const = 0;
   virtual std::int64_t num_ranks() const = 0;
 
@@ -38,6 +40,11 @@ class Transport {
   /// Lets transfers go on while the rank computes; cheap, never blocks.
   virtual void progress() = 0;
 
+  /// Whether messages between devices need not pass through the host's memory.
+  virtual bool links_devices() const { return false; }
+  /// This rank's end of the links, for its device; null unless links_devices(). One at a time.
+  virtual std::unique_ptr<DeviceLink> link(ComputeDevice& /*device*/) { return nullptr; }
+
   // Collectives: all ranks call them in the same order.
   virtual void barrier() = 0;
   virtual void all_reduce(std::span<std::int64_t> values, Reduction reduction) = 0;
@@ -45,7 +52,7 @@ class Transport {
   /// Every rank's text, in the order of ranks.
   virtual std::vector<std::string> all_gather(const std::string& text) = 0;
 
-  /// Bytes handed to send() for other ranks so far (messages to oneself don't count).
+  /// Bytes handed to send(), its own and its links', for other ranks so far (messages to oneself don't count).
   virtual std::int64_t sent_bytes() const = 0;
 };
 

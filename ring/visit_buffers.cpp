@@ -24,14 +24,8 @@ class LargestMessage {
   bool whole_goes_straight_;
 };
 
-}  // namespace
-
-std::int64_t VisitBufferSizes::parcel_bytes() const {
-  return static_cast<std::int64_t>(VisitBuffers::kSlots) * (operand_in.total() + operand_out.total()) + neighbour_in.total() + neighbour_out.total() +
-         start_in.total() + start_out.total() + home_in.total() + home_out.total();
-}
-
-VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank rank, bool is_host) {
+/// Makes `sizes` large enough for one pass too.
+void cover_pass(VisitBufferSizes& sizes, const Schedule& schedule, Pass pass, Rank rank, MessagePath path) {
   const Rotation rotation = schedule.rotation(pass);
   const Side side = rotation == Rotation::kKvUp ? Side::kKeys : Side::kQueries;
   const Problem& problem = schedule.problem();
@@ -39,11 +33,11 @@ VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank ra
   const std::int64_t operand = problem.shape.batch * operand_row_bytes(problem, pass, rotation);
   const std::int64_t accumulator = pass == Pass::kBackward ? problem.shape.batch * accumulator_row_bytes(problem, rotation) : 0;
   const std::int64_t table = RowSelection::table_bytes(schedule, side);
-  const LargestMessage operands(operand, table, is_host), accumulators(accumulator, table, is_host);
+  const bool whole_goes_straight = path != MessagePath::kStaged;
+  const LargestMessage operands(operand, table, whole_goes_straight), accumulators(accumulator, table, whole_goes_straight);
   const std::int64_t own_rows = heads * schedule.placement().num_rows(rank);
 
   const std::vector<VisitRows> own_journey = schedule.journey(rotation, rank);
-  VisitBufferSizes sizes;
   std::int64_t num_visits = 0, most_rows = 0;
   for (std::int64_t step = 1; step < schedule.num_ranks(); ++step) {
     const VisitRows here = schedule.visit_rows(rotation, rank, step);
@@ -62,27 +56,42 @@ VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank ra
     accumulators.note(sizes.start_out, there.rows - there.from_neighbour, own_rows);
     accumulators.note(sizes.home_in, there.rows - there.to_neighbour, own_rows);
   }
-  sizes.num_slots = std::min<std::int64_t>(num_visits, VisitBuffers::kSlots);
-  sizes.operand_bytes = most_rows * operand;
-  sizes.accumulator_bytes = most_rows * accumulator;
+  sizes.num_slots = std::max(sizes.num_slots, std::min<std::int64_t>(num_visits, VisitBuffers::kSlots));
+  sizes.operand_bytes = std::max(sizes.operand_bytes, most_rows * operand);
+  sizes.accumulator_bytes = std::max(sizes.accumulator_bytes, most_rows * accumulator);
+}
+
+}  // namespace
+
+std::int64_t VisitBufferSizes::sum_of(std::int64_t ParcelBytes::*part) const {
+  std::int64_t sum = static_cast<std::int64_t>(VisitBuffers::kSlots) * (operand_in.*part + operand_out.*part);
+  for (const ParcelBytes* parcel : {&neighbour_in, &neighbour_out, &start_in, &start_out, &home_in, &home_out}) sum += parcel->*part;
+  return sum;
+}
+
+VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Rank rank, MessagePath path) {
+  VisitBufferSizes sizes;
+  cover_pass(sizes, schedule, Pass::kForward, rank, path);
+  if (schedule.problem().with_gradient) cover_pass(sizes, schedule, Pass::kBackward, rank, path);
   return sizes;
 }
 
-VisitBuffers::VisitBuffers(const VisitBufferSizes& sizes, ComputeDevice& device, const RankMeters& meters)
-    : neighbour_in(device, sizes.neighbour_in, meters.host),
-      neighbour_out(device, sizes.neighbour_out, meters.host),
-      start_in(device, sizes.start_in, meters.host),
-      start_out(device, sizes.start_out, meters.host),
-      home_in(device, sizes.home_in, meters.host),
-      home_out(device, sizes.home_out, meters.host) {
+VisitBuffers::VisitBuffers(const VisitBufferSizes& sizes, const Mailroom& room, const RankMeters& meters)
+    : mailroom(room),
+      neighbour_in(room, sizes.neighbour_in, meters),
+      neighbour_out(room, sizes.neighbour_out, meters),
+      start_in(room, sizes.start_in, meters),
+      start_out(room, sizes.start_out, meters),
+      home_in(room, sizes.home_in, meters),
+      home_out(room, sizes.home_out, meters) {
   for (std::size_t slot = 0; slot < kSlots; ++slot) {
-    folded[slot] = device.make_mark();
+    folded[slot] = room.device.make_mark();
     if (static_cast<std::int64_t>(slot) < sizes.num_slots) {
-      operands[slot] = device.allocate(sizes.operand_bytes, meters.device);
-      accumulators[slot] = device.allocate(sizes.accumulator_bytes, meters.device);
+      operands[slot] = room.device.allocate(sizes.operand_bytes, meters.device);
+      accumulators[slot] = room.device.allocate(sizes.accumulator_bytes, meters.device);
     }
-    operand_in[slot] = Parcel(device, sizes.operand_in, meters.host);
-    operand_out[slot] = Parcel(device, sizes.operand_out, meters.host);
+    operand_in[slot] = Parcel(room, sizes.operand_in, meters);
+    operand_out[slot] = Parcel(room, sizes.operand_out, meters);
   }
 }
 

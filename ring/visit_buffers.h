@@ -10,7 +10,7 @@
 
 namespace hilbertring {
 
-/// Bytes of the buffers of one rank for one pass: what it takes to be visited and to have its own rows visit. From the schedule alone.
+/// Bytes of the buffers of one rank: what it takes to be visited and to have its own rows visit. From the schedule alone.
 struct VisitBufferSizes {
   std::int64_t num_slots = 0;          ///< visits held at a time: 2, so that one arrives while the other is computed; fewer if there are fewer
   std::int64_t operand_bytes = 0;      ///< one visiting shard's operands, each slot
@@ -24,22 +24,23 @@ struct VisitBufferSizes {
   /// Where tensors lie.
   std::int64_t tensor_bytes() const { return num_slots * (operand_bytes + accumulator_bytes); }
   /// Where messages lie.
-  std::int64_t parcel_bytes() const;
+  std::int64_t message_bytes() const { return sum_of(&ParcelBytes::message); }
+  /// On the host.
+  std::int64_t table_bytes() const { return sum_of(&ParcelBytes::table); }
+
+ private:
+  std::int64_t sum_of(std::int64_t ParcelBytes::*part) const;
 };
 
-/// On the host only packed messages go through parcels; a device's all do.
-VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Pass pass, Rank rank, bool is_host);
+/// Buffers that serve every pass of the schedule's problem, in turn.
+VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Rank rank, MessagePath path);
 
-/// Memory is counted where it lies: tensors on the device, messages on the host.
-struct RankMeters {
-  std::shared_ptr<MemoryMeter> device, host;
-};
-
-/// The buffers themselves: allocated once per pass, nothing inside it.
+/// The buffers themselves: allocated before a pass, nothing inside it.
 struct VisitBuffers {
-  VisitBuffers(const VisitBufferSizes& sizes, ComputeDevice& device, const RankMeters& meters);
+  VisitBuffers(const VisitBufferSizes& sizes, const Mailroom& room, const RankMeters& meters);
 
   static constexpr std::size_t kSlots = 2;
+  const Mailroom& mailroom;
   std::array<Buffer, kSlots> operands, accumulators;
   std::array<std::unique_ptr<WorkMark>, kSlots> folded;  ///< the visit that was in the slot last
   std::array<Parcel, kSlots> operand_in, operand_out;    ///< by the step's parity

@@ -66,6 +66,7 @@ class CudaDevice final : public ComputeDevice {
   }
 
   std::unique_ptr<WorkMark> make_mark() override { return std::make_unique<CudaMark>(queues_); }
+  cudaStream_t stream(WorkQueue queue) const { return queues_.stream(queue); }
   void wait() override {
     queues_.compute.wait();
     queues_.transfer.wait();
@@ -87,5 +88,7 @@ std::unique_ptr<ComputeDevice> make_cuda_device(int index, int num_host_threads,
   use_cuda_device(index);
   return std::make_unique<CudaDevice>(num_host_threads, std::move(scratch));
 }
+
+cudaStream_t stream_of(ComputeDevice& device, WorkQueue queue) { return dynamic_cast<CudaDevice&>(device).stream(queue); }
 
 }  // namespace hilbertring

@@ -79,8 +79,7 @@ inline void require_predicted(std::int64_t peak_bytes, MemoryPrediction predicti
   if (peak_bytes > predicted || peak_bytes < prediction.peak_bytes()) {
     throw std::runtime_error("peak memory " + std::to_string(peak_bytes) + " differs from the prediction " + std::to_string(predicted) + " (shard " +
                              std::to_string(prediction.shard_bytes) + ", redistribution " + std::to_string(prediction.redistribution_bytes) +
-                             ", load " + std::to_string(prediction.load_bytes) + ", forward " + std::to_string(prediction.forward_bytes) +
-                             ", backward " + std::to_string(prediction.backward_bytes) + ")");
+                             ", load " + std::to_string(prediction.load_bytes) + ", passes " + std::to_string(prediction.pass_bytes) + ")");
   }
 }
 

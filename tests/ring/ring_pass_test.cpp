@@ -27,11 +27,12 @@ class TracedPass {
     accumulator_memory_.fill_zero();
 
     const std::unique_ptr<ComputeDevice> device = make_cpu_device(1);
-    VisitBuffers buffers(visit_buffer_sizes(schedule, pass, transport.rank(), true), *device, {});
+    const Mailroom mailroom{.transport = transport, .device = *device};
+    VisitBuffers buffers(visit_buffer_sizes(schedule, transport.rank(), mailroom.path()), mailroom, {});
     for (const Buffer& buffer : buffers.operands) std::ranges::fill(buffer.bytes(), std::byte{0xEE});
     Travellers own{{operands_}, {}};
     if (pass == Pass::kBackward) own.accumulators = {accumulators_};
-    RingPass ring(schedule, pass, transport, *device, own, buffers);
+    RingPass ring(schedule, pass, own, buffers);
     ring.start();
     ring.run([&](const Visit& visit) { check_visit(visit); });
   }

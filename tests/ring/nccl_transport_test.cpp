@@ -1,0 +1,134 @@
+// Links between GPUs, one of each MPI rank.
+#include "ring/nccl_transport.h"
+
+#include <gtest/gtest.h>
+#include <mpi.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "core/error.h"
+#include "ring/backend.h"
+#include "ring/mpi_transport.h"
+#include "tests/ring/backend_under_test.h"
+#include "tests/ring/loopback_comparison.h"
+
+namespace hilbertring {
+namespace {
+
+/// This rank's GPU and its link.
+class NcclTransportTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    host_ = make_mpi_transport(MPI_COMM_WORLD);
+    if (num_usable_gpus() < host_->num_ranks()) GTEST_SKIP() << host_->num_ranks() << " GPUs are needed, here are " << num_usable_gpus();
+    connect(kNcclPatience);
+  }
+  void connect(std::chrono::seconds patience) {
+    const int gpu = static_cast<int>(host_->rank().value);
+    linked_ = make_nccl_transport(*host_, gpu, patience);
+    device_ = make_device(Backend::kCuda, gpu, 1, nullptr);
+    link_ = linked_->link(*device_);
+  }
+  void TearDown() override {
+    link_.reset();
+    device_.reset();
+    linked_.reset();
+  }
+
+  Rank rank(std::int64_t distance) const { return Rank((host_->rank().value + distance + host_->num_ranks()) % host_->num_ranks()); }
+
+  /// Device memory full of one number.
+  Buffer filled(std::int64_t value, std::int64_t count) const {
+    Buffer on_device = device_->allocate(count * 8, nullptr);
+    const Buffer on_host = device_->allocate_shared(count * 8, nullptr);
+    std::fill_n(reinterpret_cast<std::int64_t*>(on_host.data()), count, value);
+    device_->copy_in(on_device.data(), on_host.data(), count * 8);
+    device_->wait();
+    return on_device;
+  }
+  std::vector<std::int64_t> entries(const Buffer& on_device) const {
+    device_->wait();
+    const Buffer on_host = device_->allocate_shared(on_device.size_bytes(), nullptr);
+    device_->copy_out(on_host.data(), on_device.data(), on_device.size_bytes());
+    device_->wait();
+    std::vector<std::int64_t> values(static_cast<std::size_t>(on_device.size_bytes() / 8));
+    std::memcpy(values.data(), on_host.data(), values.size() * 8);
+    return values;
+  }
+
+  std::unique_ptr<Transport> host_, linked_;
+  std::unique_ptr<ComputeDevice> device_;
+  std::unique_ptr<DeviceLink> link_;
+};
+
+TEST_F(NcclTransportTest, MessagesOfAGroupAreMatchedByTag) {
+  if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
+  constexpr std::int64_t kCount = 100'000;
+  const std::int64_t me = host_->rank().value;
+  const Buffer low = filled(10 * me + 1, kCount), high = filled(10 * me + 2, kCount);
+  const Buffer low_in = filled(-1, kCount), high_in = filled(-1, kCount);
+
+  link_->begin();
+  link_->receive(high_in.bytes(), rank(-1), 9);
+  link_->send(low.bytes(), rank(1), 3);
+  link_->receive(low_in.bytes(), rank(-1), 3);
+  link_->send(high.bytes(), rank(1), 9);
+  link_->end();
+
+  EXPECT_EQ(entries(low_in), std::vector<std::int64_t>(kCount, 10 * rank(-1).value + 1));
+  EXPECT_EQ(entries(high_in), std::vector<std::int64_t>(kCount, 10 * rank(-1).value + 2));
+  EXPECT_EQ(linked_->sent_bytes() - host_->sent_bytes(), 2 * kCount * 8);
+}
+
+TEST_F(NcclTransportTest, WorkOnTheTransferQueueKeepsItsOrderWithMessages) {
+  if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
+  constexpr std::int64_t kCount = 1'000'000;
+  const Buffer travelling = filled(host_->rank().value, kCount);
+
+  // Each round sends on what the last one brought: without order some of it would be what was there before.
+  const Buffer other = filled(-1, kCount);
+  for (int round = 0; round < 10; ++round) {
+    const Buffer& from = round % 2 == 0 ? travelling : other;
+    const Buffer& to = round % 2 == 0 ? other : travelling;
+    link_->begin();
+    link_->send(from.bytes(), rank(1), 0);
+    link_->receive(to.bytes(), rank(-1), 0);
+    link_->end();
+  }
+
+  EXPECT_EQ(entries(travelling), std::vector<std::int64_t>(kCount, rank(-10 % host_->num_ranks()).value));
+}
+
+TEST_F(NcclTransportTest, APeerThatDoesNotAnswerIsReportedAndNobodyHangs) {
+  if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
+  TearDown();
+  connect(std::chrono::seconds(2));
+  const Buffer out = filled(1, 1000), in = filled(2, 1000);
+  const auto exchange = [&] {
+    link_->begin();
+    link_->send(out.bytes(), rank(1), 0);
+    link_->receive(in.bytes(), rank(-1), 0);
+    link_->end();
+  };
+  exchange();
+  device_->wait();
+
+  std::optional<Error> error;
+  if (host_->rank() == Rank(0)) {
+    exchange();
+    device_->wait();
+    error = error_of([&] { link_->check(); });
+  }
+  host_->barrier();
+
+  if (host_->rank() != Rank(0)) return;
+  ASSERT_TRUE(error.has_value());
+  EXPECT_STREQ(error->what(), "NCCL: no message has come from another GPU for 2 s: a rank hangs or is gone");
+}
+
+TEST_F(NcclTransportTest, RingAttentionHasTheBitsOfOneRank) { expect_same_bits_as_alone(*linked_); }
+
+}  // namespace
+}  // namespace hilbertring
