@@ -95,14 +95,14 @@ class RankBench {
     result.forward_bytes = checked_bytes(moving.forward());
     check_sampled_rows(moving);
     result.backward_bytes = checked_bytes(moving.backward());
-    RingAttention still(transport_, schedule_, {.num_threads = options_.threads, .move_nothing = true});
+    RingAttention still(transport_, schedule_, {.num_threads = options_.threads});
     load(still);
-    still.forward();
+    still.forward(PassMode::kComputeAlone);
     for (int i = 0; i < options_.repeats; ++i) {
       result.forward.moving.push_back(slowest([&] { moving.forward(); }));
-      result.forward.still.push_back(slowest([&] { still.forward(); }));
+      result.forward.still.push_back(slowest([&] { still.forward(PassMode::kComputeAlone); }));
       result.backward.moving.push_back(slowest([&] { moving.backward(); }));
-      result.backward.still.push_back(slowest([&] { still.backward(); }));
+      result.backward.still.push_back(slowest([&] { still.backward(PassMode::kComputeAlone); }));
     }
     result.peak_bytes = over_ranks(moving.memory().peak_bytes(), Reduction::kMax);
     result.predicted_peak_bytes = over_ranks(moving.predicted_memory().host.peak_bytes(), Reduction::kMax);

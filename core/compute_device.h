@@ -3,10 +3,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "core/block_attention.h"
 #include "core/buffer.h"
+#include "core/random.h"
 #include "core/tensor.h"
 
 namespace hilbertring {
@@ -50,6 +52,14 @@ struct RowTable {
 
 enum class RowCopy { kPack, kUnpack };
 
+/// Which rows of a random tensor (core/random.h), [B, num_tokens, heads, D] in files, a tensor takes: row i of each head is token tokens[i].
+struct RandomRows {
+  std::uint64_t seed;
+  TensorId id;
+  std::int64_t num_tokens;
+  std::span<const std::int64_t> tokens;  ///< on the device
+};
+
 /// What holds a rank's tensors and works on them: the host's memory and processors, or a GPU. Every rank has its own and calls it from one thread.
 /// Tensors are this device's unless it says otherwise.
 class ComputeDevice {
@@ -72,6 +82,8 @@ class ComputeDevice {
 
   // On the compute queue.
   virtual void fill(const Tensor& tensor, double value) = 0;
+  /// The same bits on every device: normal_at(), rounded once to the tensor's type.
+  virtual void fill_random(const Tensor& tensor, const RandomRows& rows) = 0;
   /// dst[i] = factor * src[i], rounded once to dst's type; same sizes, no overlap; src float32 or float64.
   virtual void convert(const ConstTensor& src, const Tensor& dst, double factor) = 0;
   /// From shared host memory to the device and back.

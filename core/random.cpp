@@ -1,87 +1,22 @@
 #include "core/random.h"
 
-#include <bit>
 #include <cmath>
+
+#include "core/random_math.h"
 
 namespace hilbertring {
 
-namespace {
-
-using Counter = std::array<std::uint32_t, 4>;
-using Key = std::array<std::uint32_t, 2>;
-
-constexpr std::uint32_t kNormalDomain = 1;  ///< last counter word of `normal_at`'s blocks
-
-constexpr std::uint32_t low_word(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
-constexpr std::uint32_t high_word(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
-constexpr std::uint64_t joined(std::uint32_t low, std::uint32_t high) { return std::uint64_t{high} << 32 | low; }
-
-constexpr Counter philox_round(Counter c, Key key) {
-  const std::uint64_t a = std::uint64_t{0xD2511F53} * c[0];
-  const std::uint64_t b = std::uint64_t{0xCD9E8D57} * c[2];
-  return {high_word(b) ^ c[1] ^ key[0], low_word(b), high_word(a) ^ c[3] ^ key[1], low_word(a)};
+std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
+  return random_math::philox_block(counter, key);
 }
-
-inline Counter philox_block(Counter counter, Key key) {
-  for (int round = 0; round < 10; ++round) {
-    counter = philox_round(counter, key);
-    key = {key[0] + 0x9E3779B9, key[1] + 0xBB67AE85};
-  }
-  return counter;
-}
-
-/// sum of coefficients[i] * x^i, in one fixed order.
-template <std::size_t kCount>
-double polynomial(const std::array<double, kCount>& coefficients, double x) {
-  double sum = coefficients[kCount - 1];
-  for (std::size_t i = kCount - 1; i-- > 0;) sum = sum * x + coefficients[i];
-  return sum;
-}
-
-/// Natural logarithm of a normal positive number, error below 1e-12: x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log m = 2 artanh((m - 1) / (m +
-/// 1)) by its series. libm's logarithm differs between machines in the last bit.
-double portable_log(double x) {
-  constexpr double kLog2 = 0.693147180559945309417;
-  constexpr std::array<double, 7> kSeries = {2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13};
-  constexpr std::uint64_t kHalfRootOfTwo = 0x3FE6A09E667F3BCD;  // bits of sqrt(1/2)
-  constexpr std::uint64_t kMantissa = 0x000FFFFFFFFFFFFF;
-  const std::uint64_t bits = std::bit_cast<std::uint64_t>(x);
-  // Bits that count from sqrt(1/2) have the exponent of m 2^e: a carry out of the mantissa says that m starts the next octave.
-  const std::uint64_t from_root = bits - kHalfRootOfTwo;
-  const auto exponent = static_cast<std::int64_t>(from_root) >> 52;
-  const double m = std::bit_cast<double>((from_root & kMantissa) + kHalfRootOfTwo);
-  const double s = (m - 1) / (m + 1);
-  return static_cast<double>(exponent) * kLog2 + s * polynomial(kSeries, s * s);
-}
-
-/// Normal quantile of the upper tail probability p in [2^-54, 1/2]: t - P(t) / Q(t) with t = sqrt(-2 log p). P and Q were fitted for this project:
-/// least squares at 4000 Chebyshev points of t, reweighted until the error is level (largest: 2.1e-11).
-double upper_quantile(double p) {
-  constexpr std::array<double, 6> kNumerator = {3.8428624179462885, 44.45102940455784, 70.20906542756774,
-                                                17.999740120279174, 0.892990748148033, 0.005457398786862188};
-  constexpr std::array<double, 7> kDenominator = {
-      1.0, 18.278113615065283, 50.4065850985885, 33.186881448498625, 5.121400163883664, 0.17169754668109072, 0.0006691412325509352};
-  const double t = std::sqrt(-2.0 * portable_log(p));
-  return t - polynomial(kNumerator, t) / polynomial(kDenominator, t);
-}
-
-}  // namespace
-
-std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) { return philox_block(counter, key); }
 
 double normal_at(std::uint64_t seed, TensorId tensor, std::int64_t index) {
-  // One block serves two neighbours.
-  const auto block = static_cast<std::uint64_t>(index) / 2;
-  const Counter words =
-      philox_block({low_word(block), high_word(block), static_cast<std::uint32_t>(tensor), kNormalDomain}, {low_word(seed), high_word(seed)});
-  const std::uint64_t bits = index % 2 == 0 ? joined(words[0], words[1]) : joined(words[2], words[3]);
-  // Top bit: the sign. 52 more: which of 2^52 equal intervals of (0, 1/2) the tail probability lies in the middle of; exact in float64.
-  const double tail = (static_cast<double>((bits << 1) >> 12) + 0.5) * 0x1p-53;
-  const double magnitude = upper_quantile(tail);
-  return bits >> 63 ? -magnitude : magnitude;
+  const auto words = random_math::normal_block(seed, static_cast<std::uint32_t>(tensor), static_cast<std::uint64_t>(index) / 2);
+  return random_math::normal_of(words, index % 2 != 0, [](double x) { return std::sqrt(x); });
 }
 
 std::uint64_t random_bits(std::uint64_t seed, std::uint64_t stream, std::uint64_t counter) {
+  using namespace random_math;
   const Counter words = philox_block({low_word(counter), high_word(counter), low_word(stream), high_word(stream)}, {low_word(seed), high_word(seed)});
   return joined(words[0], words[1]);
 }

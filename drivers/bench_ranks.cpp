@@ -31,8 +31,13 @@ constexpr std::array<NamedTensor, 5> kResults = {{{ShardTensor::kO, TensorName::
                                                   {ShardTensor::kDk, TensorName::kDk},
                                                   {ShardTensor::kDv, TensorName::kDv}}};
 
-/// How often the passes are gone through: whole, without messages, without computing.
-constexpr std::int64_t kNumWays = 3;
+/// One way to go through the passes, and where its times go.
+struct TimedWay {
+  PassMode mode;
+  std::vector<double> PassTimes::*times;
+};
+constexpr std::array<TimedWay, 3> kWays = {
+    {{PassMode::kWhole, &PassTimes::ring}, {PassMode::kComputeAlone, &PassTimes::compute}, {PassMode::kTransfersAlone, &PassTimes::transfers}}};
 
 /// One rank's part in a benchmark.
 class RankBench {
@@ -45,9 +50,14 @@ class RankBench {
         tokens_(sequence_slab(problem_.shape.tokens, transport.num_ranks(), transport.rank())) {}
 
   BenchFigures execute() {
-    bench_whole_ring();
-    if (figures_.complaints.empty()) bench_computing_alone();
-    if (figures_.complaints.empty()) bench_transfers_alone();
+    RingAttention attention(transport_, task_.schedule, task_.options);
+    for (std::size_t i = 0; i < num_inputs(); ++i) attention.load_random(kInputs[i].tensor, task_.seed);
+    figures_.allowed_pairs = over_ranks(run_pass(attention, Pass::kForward, PassMode::kWhole).allowed_pairs, Reduction::kSum);
+    if (problem_.with_gradient) run_pass(attention, Pass::kBackward, PassMode::kWhole);
+    check_rows(attention);
+    gather_complaints();
+    if (figures_.complaints.empty()) time_rounds(attention);
+    if (figures_.complaints.empty()) note_sizes(attention);
     return std::move(figures_);
   }
 
@@ -55,15 +65,7 @@ class RankBench {
   std::size_t num_inputs() const { return problem_.with_gradient ? kInputs.size() : 3; }
   std::size_t num_results() const { return problem_.with_gradient ? kResults.size() : 2; }
 
-  /// The ways come one after the other, each with an attention of its own, so that no more memory is needed than for a run.
-  void bench_whole_ring() {
-    RingAttention attention = loaded_attention(task_.options);
-    figures_.allowed_pairs = over_ranks(run_pass(attention, Pass::kForward).allowed_pairs, Reduction::kSum);
-    if (problem_.with_gradient) run_pass(attention, Pass::kBackward);
-    check_rows(attention);
-    gather_complaints();
-    if (!figures_.complaints.empty()) return;
-    time_passes(attention, &PassTimes::ring);
+  void note_sizes(const RingAttention& attention) {
     figures_.forward.sent_bytes = over_ranks(task_.schedule->sent_bytes(Pass::kForward, transport_.rank()), Reduction::kSum);
     if (problem_.with_gradient) {
       figures_.backward.sent_bytes = over_ranks(task_.schedule->sent_bytes(Pass::kBackward, transport_.rank()), Reduction::kSum);
@@ -75,39 +77,15 @@ class RankBench {
     figures_.device = transport_.all_gather(attention.device()).front();
   }
 
-  void bench_computing_alone() {
-    RingOptions options = task_.options;
-    options.move_nothing = true;
-    RingAttention attention = loaded_attention(options);
-    time_passes(attention, &PassTimes::compute);
-  }
-
-  void bench_transfers_alone() {
-    RingOptions options = task_.options;
-    options.compute_nothing = true;
-    RingAttention attention = loaded_attention(options);
-    time_passes(attention, &PassTimes::transfers);
-  }
-
-  RingAttention loaded_attention(const RingOptions& options) const {
-    RingAttention attention(transport_, task_.schedule, options);
-    for (std::size_t i = 0; i < num_inputs(); ++i) {
-      const Buffer slab = make_slab(kInputs[i].name, problem_.type);
-      fill_random_tokens(inputs_, kInputs[i].name, tokens_, slab.bytes(), task_.options.num_threads);
-      attention.load(kInputs[i].tensor, slab.bytes());
-    }
-    return attention;
-  }
-
   Buffer make_slab(TensorName name, ElementType type) const {
     Buffer slab;
     agree(transport_, [&] { slab = Buffer(slab_bytes(name, problem_.shape, type, tokens_.size()), nullptr); });
     return slab;
   }
 
-  PassReport run_pass(RingAttention& attention, Pass pass) {
+  PassReport run_pass(RingAttention& attention, Pass pass, PassMode mode) {
     transport_.barrier();
-    const PassReport report = pass == Pass::kForward ? attention.forward() : attention.backward();
+    const PassReport report = pass == Pass::kForward ? attention.forward(mode) : attention.backward(mode);
     if (report.sent_bytes == report.predicted_bytes) return report;
     complain(std::string(pass == Pass::kForward ? "forward" : "backward") + " sent " + format_count(report.sent_bytes) +
              " bytes, but the schedule predicted " + format_count(report.predicted_bytes));
@@ -153,15 +131,18 @@ class RankBench {
     own_complaints_.clear();
   }
 
-  void time_passes(RingAttention& attention, std::vector<double> PassTimes::*way) {
+  /// A round goes every way once, so that what changes slowly (clocks, load) is the same for all ways.
+  void time_rounds(RingAttention& attention) {
     const std::int64_t num_rounds = task_.num_warmups + task_.num_repeats;
     for (std::int64_t round = 0; round < num_rounds; ++round) {
-      const double forward = slowest(run_pass(attention, Pass::kForward).seconds);
-      const double backward = problem_.with_gradient ? slowest(run_pass(attention, Pass::kBackward).seconds) : 0.0;
-      if (task_.progress) task_.progress(++num_rounds_done_, kNumWays * num_rounds);
-      if (round < task_.num_warmups) continue;
-      (figures_.forward.times.*way).push_back(forward);
-      if (problem_.with_gradient) (figures_.backward.times.*way).push_back(backward);
+      for (const TimedWay& way : kWays) {
+        const double forward = slowest(run_pass(attention, Pass::kForward, way.mode).seconds);
+        const double backward = problem_.with_gradient ? slowest(run_pass(attention, Pass::kBackward, way.mode).seconds) : 0.0;
+        if (round < task_.num_warmups) continue;
+        (figures_.forward.times.*way.times).push_back(forward);
+        if (problem_.with_gradient) (figures_.backward.times.*way.times).push_back(backward);
+      }
+      if (task_.progress) task_.progress(round + 1, num_rounds);
     }
     gather_complaints();
   }
@@ -182,7 +163,6 @@ class RankBench {
   RandomInputs inputs_;
   Range<SequenceIndex> tokens_;
   std::string own_complaints_;
-  std::int64_t num_rounds_done_ = 0;
   BenchFigures figures_;
 };
 

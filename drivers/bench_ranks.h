@@ -26,7 +26,7 @@ struct BenchTask {
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};  ///< rounds of passes; on one rank at most
 };
 
-/// Seconds of one pass, one entry per repeat, each the slowest rank's.
+/// Seconds of one pass, one entry per repeat, each the slowest rank's. Entry i of each was measured right after the other.
 struct PassTimes {
   std::vector<double> ring;       ///< as `run` does it
   std::vector<double> compute;    ///< the same blocks, nothing sent

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <functional>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "drivers/run_report.h"
@@ -88,11 +90,12 @@ double percentile_95(std::vector<double> seconds) {
 }
 
 std::optional<double> hidden_share(const PassFigures& figures) {
+  if (figures.sent_bytes == 0) return std::nullopt;
+  std::vector<double> unhidden;
+  std::transform(figures.times.ring.begin(), figures.times.ring.end(), figures.times.compute.begin(), std::back_inserter(unhidden), std::minus<>());
   const double transfers = median(figures.times.transfers);
-  const double scatter =
-      percentile_95(figures.times.ring) - median(figures.times.ring) + percentile_95(figures.times.compute) - median(figures.times.compute);
-  if (figures.sent_bytes == 0 || transfers <= scatter) return std::nullopt;
-  return 1 - (median(figures.times.ring) - median(figures.times.compute)) / transfers;
+  if (transfers <= percentile_95(unhidden) - median(unhidden)) return std::nullopt;
+  return 1 - median(unhidden) / transfers;
 }
 
 TextTable bench_table() {

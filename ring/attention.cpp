@@ -29,6 +29,19 @@ RankMemory admitted_memory(const Schedule& schedule, const Transport& transport,
   return memory;
 }
 
+bool is_key_side(ShardTensor tensor) {
+  return tensor == ShardTensor::kK || tensor == ShardTensor::kV || tensor == ShardTensor::kDk || tensor == ShardTensor::kDv;
+}
+
+TensorId random_id(ShardTensor tensor) {
+  switch (tensor) {
+    case ShardTensor::kQ: return TensorId::kQ;
+    case ShardTensor::kK: return TensorId::kK;
+    case ShardTensor::kV: return TensorId::kV;
+    default: return TensorId::kDo;
+  }
+}
+
 /// On the CPU there is but one place, and one meter.
 RankMeters make_meters(Backend backend) {
   const auto host = std::make_shared<MemoryMeter>();
@@ -63,15 +76,16 @@ struct RingAttention::State {
   const Redistribution& redistribution_of(ShardTensor tensor) const;
   Tensor tensor_of(ShardTensor tensor) const;
   void load(ShardTensor tensor, std::span<const std::byte> slab);
+  void load_random(ShardTensor tensor, std::uint64_t seed);
   void store(ShardTensor tensor, ElementType type, std::span<std::byte> slab);
-  /// Calls `kernel(span of pairs)` for handfuls of pairs and looks after the ring (if one is turning) in between.
+  /// Calls `kernel(span of pairs)` for handfuls of pairs and looks after the ring in between.
   template <class Kernel>
-  void fold(Pass pass, std::span<const ChunkPair> pairs, RingPass* ring, Kernel&& kernel);
+  void fold(Pass pass, std::span<const ChunkPair> pairs, RingPass& ring, Kernel&& kernel);
   std::int64_t num_pairs(Pass pass) const;
   void run(RingPass& ring, const std::function<void(const Visit&)>& fold_visit);
   /// Blocks until the device has done all that it was given.
   void finish_work();
-  PassReport measured(Pass pass, const std::function<void(PassReport&)>& body);
+  PassReport measured(Pass pass, PassMode pass_mode);
   void forward(PassReport& report);
   void backward(PassReport& report);
   BackwardOperands own_backward_operands();
@@ -94,6 +108,7 @@ struct RingAttention::State {
   std::optional<Redistribution> keys;     ///< only if the keys have an order of their own
   std::optional<PassMemory> pass_memory;  ///< given back while a tensor is loaded or stored, which needs room of its own
   bool is_forward_done = false;
+  PassMode mode = PassMode::kWhole;  ///< of the pass under way
   std::int64_t done_pairs = 0, total_pairs = 0;
 };
 
@@ -121,10 +136,7 @@ Redistribution RingAttention::State::make_redistribution(const Order& order) {
   return {transport, order.num_tokens(), times_in(rows), meters.host, options.num_threads};
 }
 
-const Redistribution& RingAttention::State::redistribution_of(ShardTensor tensor) const {
-  const bool is_key_side = tensor == ShardTensor::kK || tensor == ShardTensor::kV || tensor == ShardTensor::kDk || tensor == ShardTensor::kDv;
-  return is_key_side && keys ? *keys : queries;
-}
+const Redistribution& RingAttention::State::redistribution_of(ShardTensor tensor) const { return is_key_side(tensor) && keys ? *keys : queries; }
 
 Tensor RingAttention::State::tensor_of(ShardTensor tensor) const {
   switch (tensor) {
@@ -142,7 +154,7 @@ Tensor RingAttention::State::tensor_of(ShardTensor tensor) const {
 }
 
 template <class Kernel>
-void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, RingPass* ring, Kernel&& kernel) {
+void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, RingPass& ring, Kernel&& kernel) {
   const Shape& shape = schedule->problem().shape;
   // A GPU works while the host looks after the ring, and wants to be full.
   const std::int64_t work_per_call = device->is_host() ? kWorkPerCall : std::numeric_limits<std::int64_t>::max();
@@ -154,10 +166,10 @@ void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, Rin
       const ChunkPair& pair = pairs[count++];
       work += pair.queries.positions.size() * pair.keys.positions.size() * shape.batch * shape.heads * shape.head_dim;
     } while (work < work_per_call ? count < pairs.size() : !ends_chunk());
-    if (!options.compute_nothing) kernel(pairs.first(count));
+    if (mode != PassMode::kTransfersAlone) kernel(pairs.first(count));
     pairs = pairs.subspan(count);
     done_pairs += static_cast<std::int64_t>(count);
-    if (ring != nullptr && !options.move_nothing) ring->pump();
+    if (mode != PassMode::kComputeAlone) ring.pump();
     if (options.progress) options.progress(pass, done_pairs, total_pairs);
   }
 }
@@ -172,7 +184,7 @@ std::int64_t RingAttention::State::num_pairs(Pass pass) const {
 }
 
 void RingAttention::State::run(RingPass& ring, const std::function<void(const Visit&)>& fold_visit) {
-  if (options.move_nothing) {
+  if (mode == PassMode::kComputeAlone) {
     ring.run_without_moving(fold_visit);
   } else {
     ring.run(fold_visit);
@@ -184,15 +196,16 @@ void RingAttention::State::finish_work() {
   if (link) link->check();
 }
 
-PassReport RingAttention::State::measured(Pass pass, const std::function<void(PassReport&)>& body) {
+PassReport RingAttention::State::measured(Pass pass, PassMode pass_mode) {
   PassReport report;
+  mode = pass_mode;
   done_pairs = 0;
   total_pairs = options.progress ? num_pairs(pass) : 0;
-  report.predicted_bytes = options.move_nothing ? 0 : schedule->sent_bytes(pass, rank);
+  report.predicted_bytes = mode == PassMode::kComputeAlone ? 0 : schedule->sent_bytes(pass, rank);
   if (!pass_memory) pass_memory.emplace(*schedule, mailroom, meters);
   const std::int64_t sent_before = transport.sent_bytes();
   const auto begin = std::chrono::steady_clock::now();
-  body(report);
+  pass == Pass::kForward ? forward(report) : backward(report);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   report.sent_bytes = transport.sent_bytes() - sent_before;
   return report;
@@ -213,10 +226,10 @@ void RingAttention::State::forward(PassReport& report) {
                       .o = shard.o};
   RingPass ring(*schedule, Pass::kForward, {.operands = {shard.k, shard.v}, .accumulators = {}}, pass_memory->buffers);
   const auto fold_pairs = [&](const ForwardOperands& operands, const std::vector<ChunkPair>& pairs) {
-    fold(Pass::kForward, pairs, &ring,
+    fold(Pass::kForward, pairs, ring,
          [&](std::span<const ChunkPair> some) { report.allowed_pairs += kernels.forward(schedule->pattern(), operands, some); });
   };
-  if (!options.move_nothing) ring.start();
+  if (mode != PassMode::kComputeAlone) ring.start();
   fold_pairs(own, schedule->own_pairs_below(rank));
   run(ring, [&](const Visit& visit) {
     ForwardOperands operands = own;
@@ -230,7 +243,7 @@ void RingAttention::State::forward(PassReport& report) {
   finish_work();
   report.allowed_pairs += kernels.take_uncounted_pairs();
   report.waiting_seconds = ring.waiting_seconds();
-  is_forward_done = true;
+  is_forward_done = mode == PassMode::kWhole;
 }
 
 BackwardOperands RingAttention::State::own_backward_operands() {
@@ -257,9 +270,9 @@ void RingAttention::State::backward(PassReport& report) {
                                                       : Travellers{{shard.q, shard.d_o, shard.row_max, shard.delta}, {shard.dq}};
   RingPass ring(*schedule, Pass::kBackward, std::move(travellers), pass_memory->buffers);
   const auto fold_pairs = [&](const BackwardOperands& operands, const std::vector<ChunkPair>& pairs) {
-    fold(Pass::kBackward, pairs, &ring, [&](std::span<const ChunkPair> some) { kernels.backward(schedule->pattern(), operands, some); });
+    fold(Pass::kBackward, pairs, ring, [&](std::span<const ChunkPair> some) { kernels.backward(schedule->pattern(), operands, some); });
   };
-  if (!options.move_nothing) ring.start();
+  if (mode != PassMode::kComputeAlone) ring.start();
   fold_pairs(own, schedule->own_pairs_below(rank));
   run(ring, [&](const Visit& visit) {
     BackwardOperands operands = own;
@@ -302,6 +315,25 @@ void RingAttention::State::load(ShardTensor tensor, std::span<const std::byte> s
   device->wait();
 }
 
+void RingAttention::State::load_random(ShardTensor tensor, std::uint64_t seed) {
+  const Tensor target = tensor_of(tensor);
+  is_forward_done = false;
+  pass_memory.reset();
+  const Orders& orders = schedule->orders();
+  const Buffer rows = device->allocate_shared(target.rows * static_cast<std::int64_t>(sizeof(std::int64_t)), meters.host);
+  fill_times(is_key_side(tensor) ? *orders.keys : *orders.queries, schedule->placement(), rank, times_in(rows));
+  Buffer on_device;
+  if (!device->is_host()) {
+    on_device = device->allocate(rows.size_bytes(), meters.device);
+    device->copy_in(on_device.data(), rows.data(), rows.size_bytes());
+  }
+  device->fill_random(target, {.seed = seed,
+                               .id = random_id(tensor),
+                               .num_tokens = schedule->problem().shape.tokens,
+                               .tokens = times_in(device->is_host() ? rows : on_device)});
+  device->wait();
+}
+
 void RingAttention::State::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) {
   pass_memory.reset();
   const bool is_lse = tensor == ShardTensor::kLse;
@@ -326,15 +358,16 @@ void RingAttention::State::store(ShardTensor tensor, ElementType type, std::span
 
 void RingAttention::load(ShardTensor tensor, std::span<const std::byte> slab) { state_->load(tensor, slab); }
 
-PassReport RingAttention::forward() {
-  return state_->measured(Pass::kForward, [this](PassReport& report) { state_->forward(report); });
-}
+void RingAttention::load_random(ShardTensor tensor, std::uint64_t seed) { state_->load_random(tensor, seed); }
 
-PassReport RingAttention::backward() {
-  if (!state_->schedule->problem().with_gradient || !state_->is_forward_done) {
+PassReport RingAttention::forward(PassMode mode) { return state_->measured(Pass::kForward, mode); }
+
+PassReport RingAttention::backward(PassMode mode) {
+  const bool has_forward = state_->is_forward_done || mode != PassMode::kWhole;
+  if (!state_->schedule->problem().with_gradient || !has_forward) {
     throw usage_error("the backward pass needs a problem with gradient, and a forward pass of what was loaded");
   }
-  return state_->measured(Pass::kBackward, [this](PassReport& report) { state_->backward(report); });
+  return state_->measured(Pass::kBackward, mode);
 }
 
 void RingAttention::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) { state_->store(tensor, type, slab); }

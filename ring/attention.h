@@ -32,14 +32,19 @@ struct PassReport {
 /// Called now and then with work done and to do (chunk pairs on this rank): for progress bars.
 using ProgressCallback = std::function<void(Pass pass, std::int64_t done, std::int64_t total)>;
 
+/// What a pass leaves out, for benchmarks: results of all but kWhole are meaningless.
+enum class PassMode {
+  kWhole,
+  kComputeAlone,   ///< computes every block on whatever is in the buffers, sends nothing
+  kTransfersAlone  ///< sends everything, computes no block
+};
+
 struct RingOptions {
   Backend backend = Backend::kCpu;
   int gpu = 0;                                      ///< Backend::kCuda: of the GPUs that this process sees, the one of this rank
   int num_threads = 1;                              ///< of the CPU's kernels on this rank, or of the host's part of a GPU's work
   ElementType output_type = ElementType::kFloat32;  ///< largest type that results will be stored as: for the memory prediction
   std::int64_t memory_limit_bytes = 0;              ///< of this rank's host memory; a prediction above it is refused with the figure; 0: no limit
-  bool move_nothing = false;     ///< for benchmarks: computes every block on whatever is in the buffers, sends nothing; results are meaningless
-  bool compute_nothing = false;  ///< for benchmarks: sends everything and computes no block; results are meaningless
   ProgressCallback progress = {};
 };
 
@@ -67,10 +72,13 @@ class RingAttention {
 
   /// Takes in q, k, v or do. Replaces what was there.
   void load(ShardTensor tensor, std::span<const std::byte> slab);
+  /// Makes q, k, v or do on the spot, as `load` would take it in from a tensor of normal numbers: element i (row-major, [B, N, heads, D]) is
+  /// normal_at(seed, tensor, i), rounded once to the problem's type. Nothing is sent, and nothing passes through the host where a GPU computes.
+  void load_random(ShardTensor tensor, std::uint64_t seed);
   /// o and lse of what has been loaded (kQ, kK, kV).
-  PassReport forward();
-  /// dq, dk, dv; needs kDo and a forward pass.
-  PassReport backward();
+  PassReport forward(PassMode mode = PassMode::kWhole);
+  /// dq, dk, dv; needs kDo and a whole forward pass before a whole one.
+  PassReport backward(PassMode mode = PassMode::kWhole);
   /// Hands out a result as `type` (one rounding from what was computed in). kLse is float32 (float64 is allowed too).
   void store(ShardTensor tensor, ElementType type, std::span<std::byte> slab);
 

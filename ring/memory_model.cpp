@@ -45,6 +45,7 @@ class Predictor {
         {staging(problem_.type) + tensor_bytes(problem_.type), staging(output_type_) + tensor_bytes(output_type_), lse_staging() + lse_bytes()});
     memory.host.shard_bytes = 2 * RankTimes::host_bytes(problem_, num_rows_);
     memory.gpu.shard_bytes = shard_bytes();
+    memory.gpu.setup_bytes = num_rows_ * static_cast<std::int64_t>(sizeof(std::int64_t));  // which tokens a random tensor takes
     memory.gpu.load_bytes = std::max(is_converted_ ? tensor_bytes(output_type_) : 0, lse_bytes());
     const VisitBufferSizes sizes = visit_buffer_sizes(schedule_, rank_, path);
     const bool is_linked = path == MessagePath::kLinked;

@@ -13,7 +13,7 @@ namespace hilbertring {
 struct MemoryPrediction {
   std::int64_t shard_bytes = 0;           ///< inputs, state, results and times of the rank's own rows: held all the time
   std::int64_t redistribution_bytes = 0;  ///< lists of rows: held all the time
-  std::int64_t setup_bytes = 0;           ///< what agreeing on who holds which token adds
+  std::int64_t setup_bytes = 0;           ///< at most what agreeing on who holds which token adds, or telling the device
   std::int64_t load_bytes = 0;            ///< most that loading or storing a tensor adds (not counting the caller's slab)
   std::int64_t pass_bytes = 0;            ///< what the passes add: buffers for visiting rows, the same for each pass
   std::int64_t scratch_bytes = 0;         ///< working memory of the CPU kernels' threads

@@ -12,7 +12,9 @@ namespace {
 
 constexpr auto kMeetingPatience = std::chrono::seconds(60);
 constexpr auto kFarewellPatience = std::chrono::seconds(10);
-constexpr auto kPollInterval = std::chrono::microseconds(20);
+/// NCCL hands a group of connected peers to the stream in less than this, while the device may have nothing to do: nobody sleeps before.
+constexpr auto kSpinTime = std::chrono::milliseconds(1);
+constexpr auto kPollInterval = std::chrono::microseconds(50);
 constexpr auto kWatchInterval = std::chrono::milliseconds(100);
 
 /// Both ends of a pair of ranks hand NCCL their messages in this order, since it knows no tags.
@@ -88,17 +90,19 @@ void NcclCommunicator::require(ncclResult_t status, const std::string& what) {
 }
 
 void NcclCommunicator::wait_until_settled(Lock& lock, const std::string& what, std::chrono::seconds patience) {
-  const Clock::time_point deadline = Clock::now() + patience;
+  const Clock::time_point begin = Clock::now();
   while (true) {
     if (failure_) throw Error(ErrorKind::kFailure, "NCCL", *failure_, rank_);
     ncclResult_t state = ncclSuccess;
     require(ncclCommGetAsyncError(communicator_, &state), what);
     require(state, what);
     if (state == ncclSuccess) return;
-    if (Clock::now() > deadline) {
+    const auto waited = Clock::now() - begin;
+    if (waited > patience) {
       fail(what + " took longer than " + std::to_string(patience.count()) + " s");
       continue;
     }
+    if (waited < kSpinTime) continue;
     lock.unlock();
     std::this_thread::sleep_for(kPollInterval);
     lock.lock();

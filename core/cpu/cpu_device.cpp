@@ -55,6 +55,22 @@ class CpuDevice final : public ComputeDevice {
     });
   }
 
+  void fill_random(const Tensor& tensor, const RandomRows& random) override {
+    visit_element_type(tensor.type, [&]<class T>(T) {
+#pragma omp parallel for collapse(3) num_threads(num_threads_)
+      for (std::int64_t b = 0; b < tensor.batch; ++b) {
+        for (std::int64_t h = 0; h < tensor.heads; ++h) {
+          for (std::int64_t i = 0; i < tensor.rows; ++i) {
+            auto* const row = reinterpret_cast<T*>(tensor.row(b, h, LocalRow(i)));
+            const std::int64_t token = b * random.num_tokens + random.tokens[static_cast<std::size_t>(i)];
+            const std::int64_t first = (token * tensor.heads + h) * tensor.columns;
+            for (std::int64_t c = 0; c < tensor.columns; ++c) store(row + c, normal_at(random.seed, random.id, first + c));
+          }
+        }
+      }
+    });
+  }
+
   void convert(const ConstTensor& src, const Tensor& dst, double factor) override {
     const std::int64_t size = num_elements(src);
     visit_element_type(src.type, [&]<class From>(From) {

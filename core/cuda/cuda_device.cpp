@@ -58,6 +58,7 @@ class CudaDevice final : public ComputeDevice {
   }
 
   void fill(const Tensor& tensor, double value) override { launch_fill(tensor, value, queues_.compute.get()); }
+  void fill_random(const Tensor& tensor, const RandomRows& rows) override { launch_fill_random(tensor, rows, queues_.compute.get()); }
   void convert(const ConstTensor& src, const Tensor& dst, double factor) override { launch_convert(src, dst, factor, queues_.compute.get()); }
   void copy_in(std::byte* device, const std::byte* host, std::int64_t num_bytes) override { copy(device, host, num_bytes, cudaMemcpyHostToDevice); }
   void copy_out(std::byte* host, const std::byte* device, std::int64_t num_bytes) override { copy(host, device, num_bytes, cudaMemcpyDeviceToHost); }

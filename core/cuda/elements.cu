@@ -1,10 +1,8 @@
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <algorithm>
 #include <type_traits>
 
 #include "core/cuda/launch.cuh"
+#include "core/cuda/store.cuh"
 
 namespace hilbertring {
 
@@ -18,12 +16,6 @@ std::int64_t blocks_for(std::int64_t count) { return std::min(ceil_div(count, st
 
 __device__ std::int64_t first_index() { return static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; }
 __device__ std::int64_t index_step() { return static_cast<std::int64_t>(gridDim.x) * kThreads; }
-
-/// One rounding from double.
-__device__ void store(float* to, double value) { *to = static_cast<float>(value); }
-__device__ void store(double* to, double value) { *to = value; }
-__device__ void store(Float16* to, double value) { to->bits = __half_as_ushort(__double2half(value)); }
-__device__ void store(Bfloat16* to, double value) { to->bits = __bfloat16_as_ushort(__double2bfloat16(value)); }
 
 template <class T>
 struct FillParameters {

@@ -83,16 +83,29 @@ inline void require_predicted(std::int64_t peak_bytes, MemoryPrediction predicti
   }
 }
 
+enum class InputSource { kLoaded, kMadeOnTheSpot };
+
+inline void load_inputs(RingAttention& attention, const Problem& problem, std::uint64_t seed, Range<SequenceIndex> tokens, InputSource source) {
+  std::vector<ShardTensor> inputs{ShardTensor::kQ, ShardTensor::kK, ShardTensor::kV};
+  if (problem.with_gradient) inputs.push_back(ShardTensor::kDo);
+  for (const ShardTensor t : inputs) {
+    if (source == InputSource::kMadeOnTheSpot) {
+      attention.load_random(t, seed);
+    } else {
+      attention.load(t, input_slab(problem, seed, t, tokens));
+    }
+  }
+}
+
 /// Runs the problem on one rank of a job and adds its share of the results. What the ring promised is checked on the way.
 inline void run_rank(Transport& transport, const std::shared_ptr<const Schedule>& schedule, std::uint64_t seed, int num_threads, WholeResult& result,
-                     std::mutex& mutex) {
+                     std::mutex& mutex, InputSource source = InputSource::kLoaded) {
   const Problem& problem = schedule->problem();
   const Shape& shape = problem.shape;
   const Range<SequenceIndex> tokens = sequence_slab(shape.tokens, transport.num_ranks(), transport.rank());
   const ElementType real = arithmetic_type(problem.type);
   RingAttention attention(transport, schedule, backend_under_test().options(transport.rank(), num_threads, real));
-  for (const ShardTensor t : {ShardTensor::kQ, ShardTensor::kK, ShardTensor::kV}) attention.load(t, input_slab(problem, seed, t, tokens));
-  if (problem.with_gradient) attention.load(ShardTensor::kDo, input_slab(problem, seed, ShardTensor::kDo, tokens));
+  load_inputs(attention, problem, seed, tokens, source);
 
   std::vector<ShardTensor> outputs{ShardTensor::kO, ShardTensor::kLse};
   PassReport report = attention.forward();

@@ -18,11 +18,12 @@ class RingAttentionTest : public testing::Test {
   }
 };
 
-WholeResult run_on_loopback(const Problem& problem, std::uint64_t seed, std::int64_t ranks, int num_threads = 1) {
+WholeResult run_on_loopback(const Problem& problem, std::uint64_t seed, std::int64_t ranks, int num_threads = 1,
+                            InputSource source = InputSource::kLoaded) {
   const auto schedule = make_schedule(problem, ranks);
   WholeResult result;
   std::mutex mutex;
-  run_loopback(ranks, [&](Transport& transport) { run_rank(transport, schedule, seed, num_threads, result, mutex); });
+  run_loopback(ranks, [&](Transport& transport) { run_rank(transport, schedule, seed, num_threads, result, mutex, source); });
   return result;
 }
 
@@ -144,6 +145,19 @@ TEST_F(RingAttentionTest, SameBitsForAnyRankCountAndThreadCount) {
     for (const std::int64_t ranks : {2, 3, 4, 7, 8}) EXPECT_EQ(run_on_loopback(problem, seed, ranks), alone) << ranks << " ranks";
     EXPECT_EQ(run_on_loopback(problem, seed, 1, 3), alone);
     EXPECT_EQ(run_on_loopback(problem, seed, 3, 2), alone);
+  }
+}
+
+TEST_F(RingAttentionTest, InputsMadeOnTheSpotAreTheNumbersThatCouldBeLoaded) {
+  for (std::uint64_t seed = 3000; seed < 3016; ++seed) {
+    Problem problem = random_problem(seed, 3);
+    problem.type = static_cast<ElementType>(seed % 4);
+    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + to_string(problem.shape) + " " + to_json(problem.specification));
+
+    const WholeResult loaded = run_on_loopback(problem, seed, 3);
+    const WholeResult made = run_on_loopback(problem, seed, 3, 1, InputSource::kMadeOnTheSpot);
+
+    ASSERT_TRUE(made == loaded);
   }
 }
 
