@@ -17,6 +17,38 @@ std::vector<std::unique_ptr<const Branch>> make_branches(const Specification& sp
   return branches;
 }
 
+/// A branch as some of its heads see it: they are counted from `first_head` on.
+class HeadsFrom final : public Branch {
+ public:
+  HeadsFrom(std::unique_ptr<const Branch> whole, std::int64_t first_head) : whole_(std::move(whole)), first_head_(first_head) {}
+
+  bool has_head(std::int64_t head) const override { return whole_->has_head(first_head_ + head); }
+  std::int64_t head_kind(std::int64_t head) const override { return whole_->head_kind(first_head_ + head); }
+  bool allows(std::int64_t head, Position query, Position key) const override { return whole_->allows(first_head_ + head, query, key); }
+  void append_blocks(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Block>& blocks) const override {
+    whole_->append_blocks(first_head_ + head, queries, keys, blocks);
+  }
+  void append_needed_keys(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Run>& runs) const override {
+    whole_->append_needed_keys(first_head_ + head, queries, keys, runs);
+  }
+  void append_needed_queries(std::int64_t head, Range<Position> queries, Range<Position> keys, std::vector<Run>& runs) const override {
+    whole_->append_needed_queries(first_head_ + head, queries, keys, runs);
+  }
+  std::int64_t convex_length() const override { return whole_->convex_length(); }
+  Range<Position> key_hull(Range<Position> queries) const override { return whole_->key_hull(queries); }
+  Range<Position> query_hull(Range<Position> keys) const override { return whole_->query_hull(keys); }
+
+ private:
+  std::unique_ptr<const Branch> whole_;
+  std::int64_t first_head_;
+};
+
+std::vector<std::unique_ptr<const Branch>> make_branches_from(const Specification& specification, const Shape& whole, std::int64_t first_head) {
+  std::vector<std::unique_ptr<const Branch>> branches;
+  for (auto& branch : make_branches(specification, whole)) branches.push_back(std::make_unique<HeadsFrom>(std::move(branch), first_head));
+  return branches;
+}
+
 /// Sum over i in [0, n) of floor((a i + b) / m), for n, a, b >= 0 and m >= 1, in O(log m).
 std::int64_t sum_of_floors(std::int64_t n, std::int64_t m, std::int64_t a, std::int64_t b) {
   const std::int64_t whole = n * (n - 1) / 2 * (a / m) + n * (b / m);
@@ -113,6 +145,9 @@ class PairCounter {
 
 Pattern::Pattern(const Specification& specification, const Shape& shape)
     : Pattern(shape, specification.causal, make_branches(specification, shape)) {}
+
+Pattern::Pattern(const Specification& specification, const Shape& whole, const Shape& part, std::int64_t first_head)
+    : Pattern(part, specification.causal, make_branches_from(specification, whole, first_head)) {}
 
 Pattern::Pattern(const Shape& shape, Causal causal, std::vector<std::unique_ptr<const Branch>> branches)
     : shape_(shape), causal_(causal), branches_(std::move(branches)) {

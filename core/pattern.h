@@ -67,6 +67,8 @@ class Pattern {
  public:
   /// `specification` has been validated against `shape`.
   Pattern(const Specification& specification, const Shape& shape);
+  /// The same pattern for some of its heads: `part` has the shape of a problem with heads first_head, first_head + 1, ... of `whole` alone.
+  Pattern(const Specification& specification, const Shape& whole, const Shape& part, std::int64_t first_head);
   /// A pattern of branches that no specification names (yet): for new kinds of branches and their tests.
   Pattern(const Shape& shape, Causal causal, std::vector<std::unique_ptr<const Branch>> branches);
 

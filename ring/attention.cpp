@@ -3,13 +3,17 @@
 #include <chrono>
 #include <limits>
 #include <numbers>
+#include <numeric>
 #include <utility>
 
 #include "core/error.h"
+#include "ring/operand_parts.h"
+#include "ring/pass_memory.h"
 #include "ring/rank_times.h"
 #include "ring/redistribution.h"
 #include "ring/ring_pass.h"
 #include "ring/shard.h"
+#include "ring/trace.h"
 
 namespace hilbertring {
 
@@ -48,19 +52,12 @@ RankMeters make_meters(Backend backend) {
   return {.device = backend == Backend::kCpu ? host : std::make_shared<MemoryMeter>(), .host = host};
 }
 
-/// What passes need besides the shard. Kept from one pass to the next, since pinned memory takes long to get.
-struct PassMemory {
-  PassMemory(const Schedule& schedule, const Mailroom& mailroom, const RankMeters& meters)
-      : PassMemory(schedule, mailroom, meters, visit_buffer_sizes(schedule, mailroom.transport.rank(), mailroom.path())) {}
+double waiting_seconds(const std::vector<RingPass>& rings) {
+  return std::accumulate(rings.begin(), rings.end(), 0.0, [](double sum, const RingPass& ring) { return sum + ring.waiting_seconds(); });
+}
 
-  VisitBuffers buffers;
-  RankTimes visitor_times;
-
- private:
-  PassMemory(const Schedule& schedule, const Mailroom& mailroom, const RankMeters& meters, const VisitBufferSizes& sizes)
-      : buffers(sizes, mailroom, meters),
-        visitor_times(schedule, sizes.num_slots > 0 ? schedule.placement().max_rows() : 0, mailroom.device, meters) {}
-};
+/// Folds pairs of a slice: with visiting rows, or (null) with the rank's own on both sides.
+using FoldPairs = std::function<void(std::size_t slice, const Visit* visit, const std::vector<ChunkPair>& pairs)>;
 
 }  // namespace
 
@@ -82,12 +79,15 @@ struct RingAttention::State {
   template <class Kernel>
   void fold(Pass pass, std::span<const ChunkPair> pairs, RingPass& ring, Kernel&& kernel);
   std::int64_t num_pairs(Pass pass) const;
-  void run(RingPass& ring, const std::function<void(const Visit&)>& fold_visit);
+  std::vector<RingPass> make_rings(Pass pass, const Travellers& own);
+  /// All that is folded in a pass, in the order of the fold law for each slice; slices take turns.
+  void go_round(Pass pass, std::vector<RingPass>& rings, const FoldPairs& fold_pairs);
   /// Blocks until the device has done all that it was given.
   void finish_work();
   PassReport measured(Pass pass, PassMode pass_mode);
   void forward(PassReport& report);
   void backward(PassReport& report);
+  ForwardOperands own_forward_operands();
   BackwardOperands own_backward_operands();
   Times own_times() { return {query_times.of(*schedule->orders().queries, rank), key_times.of(*schedule->orders().keys, rank)}; }
 
@@ -158,6 +158,7 @@ void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, Rin
   const Shape& shape = schedule->problem().shape;
   // A GPU works while the host looks after the ring, and wants to be full.
   const std::int64_t work_per_call = device->is_host() ? kWorkPerCall : std::numeric_limits<std::int64_t>::max();
+  const TraceRange trace("fold");
   while (!pairs.empty()) {
     std::size_t count = 0;
     std::int64_t work = 0;
@@ -175,19 +176,47 @@ void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, Rin
 }
 
 std::int64_t RingAttention::State::num_pairs(Pass pass) const {
-  std::size_t pairs = schedule->own_pairs_below(rank).size() + schedule->own_pairs_above(rank).size();
   const Rotation rotation = schedule->rotation(pass);
-  for (std::int64_t step = 1; step < schedule->num_ranks(); ++step) {
-    pairs += schedule->visit_pairs(rotation, rank, schedule->owner_visiting(rotation, rank, step)).size();
+  std::size_t pairs = 0;
+  for (std::int64_t i = 0; i < schedule->num_slices(); ++i) {
+    const Schedule& slice = schedule->slice(i);
+    pairs += slice.own_pairs_below(rank).size() + slice.own_pairs_above(rank).size();
+    for (std::int64_t step = 1; step < schedule->num_ranks(); ++step) {
+      pairs += slice.visit_pairs(rotation, rank, schedule->owner_visiting(rotation, rank, step)).size();
+    }
   }
   return static_cast<std::int64_t>(pairs);
 }
 
-void RingAttention::State::run(RingPass& ring, const std::function<void(const Visit&)>& fold_visit) {
-  if (mode == PassMode::kComputeAlone) {
-    ring.run_without_moving(fold_visit);
-  } else {
-    ring.run(fold_visit);
+std::vector<RingPass> RingAttention::State::make_rings(Pass pass, const Travellers& own) {
+  const Shape& whole = schedule->problem().shape;
+  std::vector<RingPass> rings;
+  for (std::int64_t i = 0; i < schedule->num_slices(); ++i) {
+    const Schedule& slice = schedule->slice(i);
+    rings.emplace_back(slice, pass, part_of(own, slice.extent(), whole), pass_memory->buffers, static_cast<std::size_t>(i));
+  }
+  return rings;
+}
+
+void RingAttention::State::go_round(Pass pass, std::vector<RingPass>& rings, const FoldPairs& fold_pairs) {
+  const auto slice = [&](std::size_t i) -> const Schedule& { return schedule->slice(static_cast<std::int64_t>(i)); };
+  const auto fold_visit = [&](std::size_t i) {
+    return [&, i](const Visit& visit) { fold_pairs(i, &visit, slice(i).visit_pairs(schedule->rotation(pass), rank, visit.owner)); };
+  };
+  const bool is_moving = mode != PassMode::kComputeAlone;
+  for (RingPass& ring : rings) {
+    if (is_moving) ring.start();
+  }
+  for (std::size_t i = 0; i < rings.size(); ++i) {
+    fold_pairs(i, nullptr, slice(i).own_pairs_below(rank));
+    rings[i].leave_home();
+  }
+  for (std::int64_t step = 1; is_moving && step < schedule->num_ranks(); ++step) {
+    for (std::size_t i = 0; i < rings.size(); ++i) rings[i].step(step, fold_visit(i));
+  }
+  for (std::size_t i = 0; i < rings.size(); ++i) {
+    is_moving ? rings[i].come_home() : rings[i].run_without_moving(fold_visit(i));
+    fold_pairs(i, nullptr, slice(i).own_pairs_above(rank));
   }
 }
 
@@ -197,6 +226,7 @@ void RingAttention::State::finish_work() {
 }
 
 PassReport RingAttention::State::measured(Pass pass, PassMode pass_mode) {
+  const TraceRange trace(pass == Pass::kForward ? "forward pass" : "backward pass");
   PassReport report;
   mode = pass_mode;
   done_pairs = 0;
@@ -211,38 +241,38 @@ PassReport RingAttention::State::measured(Pass pass, PassMode pass_mode) {
   return report;
 }
 
+ForwardOperands RingAttention::State::own_forward_operands() {
+  return {.q = shard.q,
+          .k = shard.k,
+          .v = shard.v,
+          .times = own_times(),
+          .scale = schedule->problem().specification.scale_for(schedule->problem().shape),
+          .row_max = shard.row_max,
+          .row_sum = shard.row_sum,
+          .o = shard.o};
+}
+
 void RingAttention::State::forward(PassReport& report) {
   device->fill(shard.row_max, -std::numeric_limits<double>::infinity());
   device->fill(shard.row_sum, 0);
   device->fill(shard.o, 0);
 
-  ForwardOperands own{.q = shard.q,
-                      .k = shard.k,
-                      .v = shard.v,
-                      .times = own_times(),
-                      .scale = schedule->problem().specification.scale_for(schedule->problem().shape),
-                      .row_max = shard.row_max,
-                      .row_sum = shard.row_sum,
-                      .o = shard.o};
-  RingPass ring(*schedule, Pass::kForward, {.operands = {shard.k, shard.v}, .accumulators = {}}, pass_memory->buffers);
-  const auto fold_pairs = [&](const ForwardOperands& operands, const std::vector<ChunkPair>& pairs) {
-    fold(Pass::kForward, pairs, ring,
-         [&](std::span<const ChunkPair> some) { report.allowed_pairs += kernels.forward(schedule->pattern(), operands, some); });
-  };
-  if (mode != PassMode::kComputeAlone) ring.start();
-  fold_pairs(own, schedule->own_pairs_below(rank));
-  run(ring, [&](const Visit& visit) {
-    ForwardOperands operands = own;
-    operands.k = visit.rows.operands[0];
-    operands.v = visit.rows.operands[1];
-    operands.times.keys = pass_memory->visitor_times.of(*schedule->orders().keys, visit.owner);
-    fold_pairs(operands, schedule->visit_pairs(Rotation::kKvUp, rank, visit.owner));
+  const ForwardOperands own = own_forward_operands();
+  std::vector<RingPass> rings = make_rings(Pass::kForward, {.operands = {shard.k, shard.v}, .accumulators = {}});
+  go_round(Pass::kForward, rings, [&](std::size_t i, const Visit* visit, const std::vector<ChunkPair>& pairs) {
+    const Schedule& slice = schedule->slice(static_cast<std::int64_t>(i));
+    ForwardOperands operands = part_of(own, slice.extent(), schedule->problem().shape);
+    if (visit != nullptr) {
+      operands = with_visit(operands, visit->rows);
+      operands.times.keys = pass_memory->visitor_times.of(*schedule->orders().keys, visit->owner);
+    }
+    fold(Pass::kForward, pairs, rings[i],
+         [&](std::span<const ChunkPair> some) { report.allowed_pairs += kernels.forward(slice.pattern(), operands, some); });
   });
-  fold_pairs(own, schedule->own_pairs_above(rank));
   kernels.finish_forward(own);
   finish_work();
   report.allowed_pairs += kernels.take_uncounted_pairs();
-  report.waiting_seconds = ring.waiting_seconds();
+  report.waiting_seconds = waiting_seconds(rings);
   is_forward_done = mode == PassMode::kWhole;
 }
 
@@ -266,35 +296,23 @@ void RingAttention::State::backward(PassReport& report) {
   for (const Tensor& gradient : {shard.dq, shard.dk, shard.dv}) device->fill(gradient, 0);
 
   const BackwardOperands own = own_backward_operands();
-  Travellers travellers = rotation == Rotation::kKvUp ? Travellers{{shard.k, shard.v}, {shard.dk, shard.dv}}
-                                                      : Travellers{{shard.q, shard.d_o, shard.row_max, shard.delta}, {shard.dq}};
-  RingPass ring(*schedule, Pass::kBackward, std::move(travellers), pass_memory->buffers);
-  const auto fold_pairs = [&](const BackwardOperands& operands, const std::vector<ChunkPair>& pairs) {
-    fold(Pass::kBackward, pairs, ring, [&](std::span<const ChunkPair> some) { kernels.backward(schedule->pattern(), operands, some); });
-  };
-  if (mode != PassMode::kComputeAlone) ring.start();
-  fold_pairs(own, schedule->own_pairs_below(rank));
-  run(ring, [&](const Visit& visit) {
-    BackwardOperands operands = own;
-    if (rotation == Rotation::kKvUp) {
-      operands.k = visit.rows.operands[0];
-      operands.v = visit.rows.operands[1];
-      operands.dk = visit.rows.accumulators[0];
-      operands.dv = visit.rows.accumulators[1];
-      operands.times.keys = pass_memory->visitor_times.of(*schedule->orders().keys, visit.owner);
-    } else {
-      operands.q = visit.rows.operands[0];
-      operands.d_o = visit.rows.operands[1];
-      operands.lse2 = visit.rows.operands[2];
-      operands.delta = visit.rows.operands[3];
-      operands.dq = visit.rows.accumulators[0];
-      operands.times.queries = pass_memory->visitor_times.of(*schedule->orders().queries, visit.owner);
+  std::vector<RingPass> rings =
+      make_rings(Pass::kBackward, rotation == Rotation::kKvUp ? Travellers{{shard.k, shard.v}, {shard.dk, shard.dv}}
+                                                              : Travellers{{shard.q, shard.d_o, shard.row_max, shard.delta}, {shard.dq}});
+  go_round(Pass::kBackward, rings, [&](std::size_t i, const Visit* visit, const std::vector<ChunkPair>& pairs) {
+    const Schedule& slice = schedule->slice(static_cast<std::int64_t>(i));
+    BackwardOperands operands = part_of(own, slice.extent(), schedule->problem().shape);
+    if (visit != nullptr) {
+      operands = with_visit(operands, rotation, visit->rows);
+      const bool are_keys = rotation == Rotation::kKvUp;
+      const Orders& orders = schedule->orders();
+      (are_keys ? operands.times.keys : operands.times.queries) =
+          pass_memory->visitor_times.of(are_keys ? *orders.keys : *orders.queries, visit->owner);
     }
-    fold_pairs(operands, schedule->visit_pairs(rotation, rank, visit.owner));
+    fold(Pass::kBackward, pairs, rings[i], [&](std::span<const ChunkPair> some) { kernels.backward(slice.pattern(), operands, some); });
   });
-  fold_pairs(own, schedule->own_pairs_above(rank));
   finish_work();
-  report.waiting_seconds = ring.waiting_seconds();
+  report.waiting_seconds = waiting_seconds(rings);
 }
 
 RingAttention::RingAttention(Transport& transport, std::shared_ptr<const Schedule> schedule, RingOptions options)

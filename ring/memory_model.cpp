@@ -32,8 +32,8 @@ class Predictor {
     memory.shard_bytes = shard_bytes();
     const std::int64_t output = staging(output_type_) + (is_converted_ ? tensor_bytes(output_type_) : 0);
     memory.load_bytes = std::max({staging(problem_.type), output, lse_staging() + lse_bytes()});
-    const VisitBufferSizes sizes = visit_buffer_sizes(schedule_, rank_, MessagePath::kHost);
-    memory.pass_bytes = sizes.tensor_bytes() + sizes.message_bytes() + sizes.table_bytes() + RankTimes::device_bytes(problem_, visitor_rows(sizes));
+    const PassBytes bytes = pass_bytes(MessagePath::kHost);
+    memory.pass_bytes = bytes.tensors + bytes.messages + bytes.tables + RankTimes::device_bytes(problem_, bytes.visitor_rows);
     memory.scratch_bytes = num_threads * cpu_scratch_bytes_per_thread(problem_.shape.head_dim, problem_.type);
     return memory;
   }
@@ -47,14 +47,31 @@ class Predictor {
     memory.gpu.shard_bytes = shard_bytes();
     memory.gpu.setup_bytes = num_rows_ * static_cast<std::int64_t>(sizeof(std::int64_t));  // which tokens a random tensor takes
     memory.gpu.load_bytes = std::max(is_converted_ ? tensor_bytes(output_type_) : 0, lse_bytes());
-    const VisitBufferSizes sizes = visit_buffer_sizes(schedule_, rank_, path);
+    const PassBytes bytes = pass_bytes(path);
     const bool is_linked = path == MessagePath::kLinked;
-    memory.host.pass_bytes = (is_linked ? 0 : sizes.message_bytes()) + sizes.table_bytes() + RankTimes::host_bytes(problem_, visitor_rows(sizes));
-    memory.gpu.pass_bytes = sizes.tensor_bytes() + (is_linked ? sizes.message_bytes() : 0) + RankTimes::device_bytes(problem_, visitor_rows(sizes));
+    memory.host.pass_bytes = (is_linked ? 0 : bytes.messages) + bytes.tables + RankTimes::host_bytes(problem_, bytes.visitor_rows);
+    memory.gpu.pass_bytes = bytes.tensors + (is_linked ? bytes.messages : 0) + RankTimes::device_bytes(problem_, bytes.visitor_rows);
     return memory;
   }
 
  private:
+  /// Of all slices.
+  struct PassBytes {
+    std::int64_t tensors = 0, messages = 0, tables = 0;
+    std::int64_t visitor_rows = 0;
+  };
+  PassBytes pass_bytes(MessagePath path) const {
+    PassBytes bytes;
+    for (std::int64_t i = 0; i < schedule_.num_slices(); ++i) {
+      const VisitBufferSizes sizes = visit_buffer_sizes(schedule_.slice(i), rank_, path);
+      bytes.tensors += sizes.tensor_bytes();
+      bytes.messages += sizes.message_bytes();
+      bytes.tables += sizes.table_bytes();
+      if (sizes.num_slots > 0) bytes.visitor_rows = schedule_.placement().max_rows();
+    }
+    return bytes;
+  }
+
   /// What the host keeps to know which token lies where.
   MemoryPrediction bookkeeping() const {
     const std::int64_t slab = sequence_slab(problem_.shape.tokens, schedule_.num_ranks(), rank_).size();
@@ -66,7 +83,6 @@ class Predictor {
   }
 
   std::int64_t shard_bytes() const { return Shard::size_bytes(problem_, num_rows_) + 2 * RankTimes::device_bytes(problem_, num_rows_); }
-  std::int64_t visitor_rows(const VisitBufferSizes& sizes) const { return sizes.num_slots > 0 ? schedule_.placement().max_rows() : 0; }
   /// Of the largest tensor in the shard, as `type`.
   std::int64_t tensor_bytes(ElementType type) const {
     return problem_.shape.batch * problem_.shape.heads * num_rows_ * problem_.shape.head_dim * size_bytes(type);

@@ -4,28 +4,30 @@
 #include <thread>
 #include <utility>
 
+#include "ring/trace.h"
+
 namespace hilbertring {
 
 namespace {
-
-// Two ranks exchange at most one message of each kind in a pass, hence no step in the tag.
-enum Tag : int { kOperandTag = 0, kNeighbourTag = 1, kDepartureTag = 2, kHomeTag = 3 };
 
 std::size_t parity(std::int64_t step) { return static_cast<std::size_t>(step % 2); }
 
 }  // namespace
 
-RingPass::RingPass(const Schedule& schedule, Pass pass, Travellers own, VisitBuffers& buffers)
+RingPass::RingPass(const Schedule& schedule, Pass pass, Travellers own, std::span<VisitBuffers> buffers, std::size_t slice)
     : schedule_(schedule),
-      transport_(buffers.mailroom.transport),
-      device_(buffers.mailroom.device),
+      all_buffers_(buffers),
+      buffers_(buffers[slice]),
+      first_tag_(kNumTags * static_cast<int>(slice)),
+      device_(buffers_.mailroom.device),
       own_(std::move(own)),
-      buffers_(buffers),
       rotation_(schedule.rotation(pass)),
       side_(rotation_ == Rotation::kKvUp ? Side::kKeys : Side::kQueries),
-      rank_(transport_.rank()),
+      rank_(buffers_.mailroom.transport.rank()),
       ready_(device_.make_mark()),
       arrived_(device_.make_mark()) {}
+
+int RingPass::tag(Tag kind) const { return first_tag_ + kind; }
 
 /// Messages that `exchange` starts go together, where there is a link.
 template <class Exchange>
@@ -69,16 +71,17 @@ std::optional<RingPass::Guest> RingPass::guest_of(std::int64_t step) {
 
 void RingPass::start_operands(std::int64_t step) {
   if (step >= schedule_.num_ranks()) return;
+  const TraceRange trace("operands of the next step");
   next_ = guest_of(step);
   in_group([&] {
     if (next_) {
       // Over a link rows arrive in the slot itself, else with finish_operands().
       if (link() != nullptr) buffers_.folded[next_->slot]->hold(WorkQueue::kTransfer);
-      buffers_.operand_in[parity(step)].receive(next_->visit.rows.operands, next_->rows, next_->visit.owner, kOperandTag);
+      buffers_.operand_in[parity(step)].receive(next_->visit.rows.operands, next_->rows, next_->visit.owner, tag(kOperandTag));
     }
     Parcel& out = buffers_.operand_out[parity(step)];
     wait_until([&] { return out.is_complete(); });
-    out.send(own_.operands, rows_visiting(rank_, step), schedule_.visited_by(rotation_, rank_, step), kOperandTag);
+    out.send(own_.operands, rows_visiting(rank_, step), schedule_.visited_by(rotation_, rank_, step), tag(kOperandTag));
   });
 }
 
@@ -97,8 +100,8 @@ void RingPass::receive_accumulators(const Guest& guest) {
   RowSelection from_home = guest.rows;
   from_home -= from_neighbour;
   const Rank neighbour = schedule_.visited_by(rotation_, guest.visit.owner, guest.step - 1);
-  buffers_.neighbour_in.receive(guest.visit.rows.accumulators, std::move(from_neighbour), neighbour, kNeighbourTag);
-  buffers_.start_in.receive(guest.visit.rows.accumulators, std::move(from_home), guest.visit.owner, kDepartureTag);
+  buffers_.neighbour_in.receive(guest.visit.rows.accumulators, std::move(from_neighbour), neighbour, tag(kNeighbourTag));
+  buffers_.start_in.receive(guest.visit.rows.accumulators, std::move(from_home), guest.visit.owner, tag(kDepartureTag));
 }
 
 void RingPass::send_accumulators(const Guest& guest) {
@@ -107,22 +110,22 @@ void RingPass::send_accumulators(const Guest& guest) {
   RowSelection home = guest.rows;
   home -= to_neighbour;
   const Rank neighbour = schedule_.visited_by(rotation_, guest.visit.owner, guest.step + 1);
-  buffers_.neighbour_out.send(guest.visit.rows.accumulators, to_neighbour, neighbour, kNeighbourTag);
-  buffers_.home_out.send(guest.visit.rows.accumulators, home, guest.visit.owner, kHomeTag);
+  buffers_.neighbour_out.send(guest.visit.rows.accumulators, to_neighbour, neighbour, tag(kNeighbourTag));
+  buffers_.home_out.send(guest.visit.rows.accumulators, home, guest.visit.owner, tag(kHomeTag));
 }
 
 void RingPass::send_own_accumulators(std::int64_t step) {
   if (step >= schedule_.num_ranks()) return;
   RowSelection leaving = rows_visiting(rank_, step);
   leaving -= rows_visiting(rank_, step - 1);
-  buffers_.start_out.send(own_.accumulators, leaving, schedule_.visited_by(rotation_, rank_, step), kDepartureTag);
+  buffers_.start_out.send(own_.accumulators, leaving, schedule_.visited_by(rotation_, rank_, step), tag(kDepartureTag));
 }
 
 void RingPass::receive_own_accumulators(std::int64_t step) {
   if (step < 1) return;
   RowSelection coming = rows_visiting(rank_, step);
   coming -= rows_visiting(rank_, step + 1);
-  buffers_.home_in.receive(own_.accumulators, std::move(coming), schedule_.visited_by(rotation_, rank_, step), kHomeTag);
+  buffers_.home_in.receive(own_.accumulators, std::move(coming), schedule_.visited_by(rotation_, rank_, step), tag(kHomeTag));
 }
 
 void RingPass::finish_sends() {
@@ -136,11 +139,11 @@ void RingPass::finish_sends() {
 /// All accumulators that change ranks between the folds of step - 1 and step.
 void RingPass::exchange_accumulators(std::int64_t step) {
   if (own_.accumulators.empty()) return;
+  const TraceRange trace("accumulators");
   finish_sends();  // of the step before: a slot's accumulators are free, and rows that came home may leave again
   in_group([&] {
     if (guest_) receive_accumulators(*guest_);
     receive_own_accumulators(step - 1);
-    ready_->set(WorkQueue::kCompute);
     ready_->hold(WorkQueue::kTransfer);
     if (last_) send_accumulators(*last_);
     send_own_accumulators(step);
@@ -156,23 +159,27 @@ void RingPass::fold_guest(const std::function<void(const Visit&)>& fold) {
   arrived_->hold(WorkQueue::kCompute);
   fold(guest_->visit);
   buffers_.folded[guest_->slot]->set(WorkQueue::kCompute);
+  ready_->set(WorkQueue::kCompute);
 }
 
-void RingPass::run(const std::function<void(const Visit&)>& fold) {
-  const std::int64_t num_ranks = schedule_.num_ranks();
-  for (std::int64_t step = 1; step < num_ranks; ++step) {
-    finish_operands(step);
-    exchange_accumulators(step);
-    arrived_->set(WorkQueue::kTransfer);
-    start_operands(step + 1);
-    fold_guest(fold);
-    last_ = std::exchange(guest_, std::nullopt);
-  }
-  exchange_accumulators(num_ranks);
+void RingPass::leave_home() { ready_->set(WorkQueue::kCompute); }
+
+void RingPass::step(std::int64_t step, const std::function<void(const Visit&)>& fold) {
+  const TraceRange trace("ring step");
+  finish_operands(step);
+  exchange_accumulators(step);
+  arrived_->set(WorkQueue::kTransfer);
+  start_operands(step + 1);
+  fold_guest(fold);
+  last_ = std::exchange(guest_, std::nullopt);
+}
+
+void RingPass::come_home() {
+  exchange_accumulators(schedule_.num_ranks());
   finish_sends();
   wait_until([&] { return buffers_.operand_out[0].is_complete() && buffers_.operand_out[1].is_complete(); });
-  ready_->set(WorkQueue::kTransfer);
-  ready_->hold(WorkQueue::kCompute);
+  arrived_->set(WorkQueue::kTransfer);
+  arrived_->hold(WorkQueue::kCompute);
 }
 
 /// What lies in new memory may be NaN or denormal, and take other times than data.
@@ -193,9 +200,11 @@ void RingPass::run_without_moving(const std::function<void(const Visit&)>& fold)
 }
 
 void RingPass::pump() {
-  transport_.progress();
-  for (Parcel* parcel : {&buffers_.operand_out[0], &buffers_.operand_out[1], &buffers_.neighbour_out, &buffers_.home_out, &buffers_.start_out}) {
-    parcel->is_complete();
+  buffers_.mailroom.transport.progress();
+  for (VisitBuffers& buffers : all_buffers_) {
+    for (Parcel* parcel : {&buffers.operand_out[0], &buffers.operand_out[1], &buffers.neighbour_out, &buffers.home_out, &buffers.start_out}) {
+      parcel->is_complete();
+    }
   }
 }
 

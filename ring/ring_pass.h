@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "ring/visit_buffers.h"
@@ -35,16 +36,21 @@ struct Visit {
 /// Each of these is a group of the device link, if there is one: then the host hands everything to the device and waits for nothing.
 class RingPass {
  public:
-  /// `own` are this rank's tensors of the travelling side; views of visitors are made alike.
-  RingPass(const Schedule& schedule, Pass pass, Travellers own, VisitBuffers& buffers);
+  /// `own` are this rank's tensors of the travelling side, as far as `schedule`, which may be a slice, goes; views of visitors are made alike.
+  /// `buffers`: those of each slice of the pass; this one's are `buffers[slice]`. Slices go through the ring at the same time, and each looks after
+  /// the messages of all while it waits.
+  RingPass(const Schedule& schedule, Pass pass, Travellers own, std::span<VisitBuffers> buffers, std::size_t slice);
 
   /// Sends the operands of step 1, which must be ready, on the compute queue or before: what is handed to the device after that overlaps with them.
   void start();
-  /// After start(). Calls fold for each visit, in order, and returns when all messages have been sent and received; the last may still be being
-  /// unpacked by the device, before anything that is handed to its compute queue later. Accumulators must be ready, on the compute queue or before.
-  void run(const std::function<void(const Visit&)>& fold);
-  /// Calls fold for each visit on buffers full of one number and moves nothing: what a pass costs without its transfers. Instead of start() and
-  /// run().
+  /// After start(), when all that the rank folds on its own rows before the visits has been handed to the compute queue.
+  void leave_home();
+  /// Step 1, 2, ..., P-1, in order, after leave_home(): calls fold if there is a visit.
+  void step(std::int64_t step, const std::function<void(const Visit&)>& fold);
+  /// After the last step. Returns when all messages have been sent and received; the last may still be being unpacked by the device, before anything
+  /// that is handed to its compute queue later.
+  void come_home();
+  /// Calls fold for each visit on buffers full of one number and moves nothing: what a pass costs without its transfers. Instead of all these.
   void run_without_moving(const std::function<void(const Visit&)>& fold);
   /// Moves on whatever can be moved, without blocking: to be called now and then while computing.
   void pump();
@@ -60,9 +66,13 @@ class RingPass {
     RowSelection rows;
   };
 
+  // Two ranks exchange at most one message of each kind in a slice of a pass, hence no step in the tag.
+  enum Tag : int { kOperandTag, kNeighbourTag, kDepartureTag, kHomeTag, kNumTags };
+
   RowSelection rows_visiting(Rank owner, std::int64_t step) const;
   std::optional<Guest> guest_of(std::int64_t step);
   DeviceLink* link() const { return buffers_.mailroom.link; }
+  int tag(Tag kind) const;
   template <class Exchange>
   void in_group(Exchange&& exchange);
   Bundle views_like(const Bundle& own, const Buffer& buffer, Rank owner) const;
@@ -80,14 +90,15 @@ class RingPass {
   void wait_until(Condition&& condition);
 
   const Schedule& schedule_;
-  Transport& transport_;
+  std::span<VisitBuffers> all_buffers_;
+  VisitBuffers& buffers_;
+  int first_tag_;
   ComputeDevice& device_;
   Travellers own_;
-  VisitBuffers& buffers_;
   Rotation rotation_;
   Side side_;
   Rank rank_;
-  std::unique_ptr<WorkMark> ready_;    ///< what one queue must have done before the other goes on
+  std::unique_ptr<WorkMark> ready_;    ///< accumulators are as they must be before they change ranks
   std::unique_ptr<WorkMark> arrived_;  ///< what the next fold needs is here
   std::optional<Guest> next_, guest_, last_;
   std::size_t next_slot_ = 0;

@@ -86,6 +86,15 @@ std::int64_t accumulator_row_bytes(const Problem& problem, Rotation rotation) {
   return (rotation == Rotation::kKvUp ? 2 : 1) * problem.shape.head_dim * size_bytes(arithmetic_type(problem.type));
 }
 
+namespace {
+
+Problem sliced(Problem problem, const Slice& slice) {
+  problem.shape = slice.shape_in(problem.shape);
+  return problem;
+}
+
+}  // namespace
+
 Schedule::Schedule(const Problem& problem, Orders orders, std::int64_t num_ranks)
     : problem_((problem.validate(num_ranks), problem)),
       orders_(std::move(orders)),
@@ -93,7 +102,23 @@ Schedule::Schedule(const Problem& problem, Orders orders, std::int64_t num_ranks
       placement_(problem.shape.tokens, problem.specification.chunk_for(problem.shape), problem.specification.placement, num_ranks),
       needs_(pattern_, orders_, placement_) {
   kv_steps_ = sweep(Rotation::kKvUp);
-  if (!problem_.with_gradient) return;
+  if (problem_.with_gradient) choose_backward_rotation();
+  const std::vector<Slice> extents = cut_in_two(problem_.shape);
+  extent_ = {.first_batch = 0, .num_batch = problem_.shape.batch, .first_kv_head = 0, .num_kv_heads = problem_.shape.kv_heads};
+  if (num_ranks == 1 || extents.size() == 1) return;
+  for (const Slice& extent : extents) slices_.push_back(std::unique_ptr<const Schedule>(new Schedule(*this, extent)));
+}
+
+Schedule::Schedule(const Schedule& whole, const Slice& extent)
+    : problem_(sliced(whole.problem_, extent)),
+      orders_(whole.orders_),
+      pattern_(problem_.specification, whole.problem_.shape, problem_.shape, extent.first_kv_head * problem_.shape.heads_per_kv_head()),
+      placement_(whole.placement_),
+      needs_(pattern_, orders_, placement_),
+      backward_rotation_(whole.backward_rotation_),
+      extent_(extent) {}
+
+void Schedule::choose_backward_rotation() {
   query_steps_ = sweep(Rotation::kQueryDown);
   const bool queries_are_fewer = total_bytes(Pass::kBackward, Rotation::kQueryDown) < total_bytes(Pass::kBackward, Rotation::kKvUp);
   backward_rotation_ = queries_are_fewer ? Rotation::kQueryDown : Rotation::kKvUp;

@@ -9,6 +9,7 @@
 #include "ring/needs.h"
 #include "ring/placement.h"
 #include "ring/problem.h"
+#include "ring/slice.h"
 
 namespace hilbertring {
 
@@ -72,6 +73,13 @@ class Schedule {
   /// Bytes that rank k sends in the pass: what its transport must have counted afterwards.
   std::int64_t sent_bytes(Pass pass, Rank k) const;
 
+  /// The problem in slices that go round the ring one behind the other, so that the accumulators of one travel while another is computed: each is a
+  /// schedule of its own, for its part of batch or heads, whose rotations are the whole's. One rank alone has one slice, the whole.
+  std::int64_t num_slices() const { return slices_.empty() ? 1 : static_cast<std::int64_t>(slices_.size()); }
+  const Schedule& slice(std::int64_t index) const { return slices_.empty() ? *this : *slices_[static_cast<std::size_t>(index)]; }
+  /// Of a slice in the whole.
+  const Slice& extent() const { return extent_; }
+
   /// The pairs that a rank folds on its own rows before (`below`: KV unit <= query unit) and after (`above`) all visits, and during the visit of
   /// another rank's rows (kKvUp: keys of `owner`, kQueryDown: queries of `owner`). Pairs that the pattern leaves empty are not listed. In the order
   /// of the fold law.
@@ -91,6 +99,9 @@ class Schedule {
   };
   using Sweep = std::vector<StepRows>;
 
+  /// A slice; it knows no sums over all ranks.
+  Schedule(const Schedule& whole, const Slice& extent);
+  void choose_backward_rotation();
   Sweep sweep(Rotation rotation) const;
   static void add_journey(const std::vector<VisitRows>& visits, Sweep& steps);
   const Sweep& steps(Rotation rotation) const { return rotation == Rotation::kKvUp ? kv_steps_ : query_steps_; }
@@ -106,6 +117,8 @@ class Schedule {
   Needs needs_;
   Sweep kv_steps_, query_steps_;
   Rotation backward_rotation_ = Rotation::kKvUp;
+  Slice extent_;
+  std::vector<std::unique_ptr<const Schedule>> slices_;
 };
 
 /// Bytes of one row of one head that travels: operands (forward: k, v; backward: k, v or q, do, lse, delta) and accumulators (dk, dv or dq).

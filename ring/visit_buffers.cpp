@@ -77,7 +77,8 @@ VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Rank rank, Message
 }
 
 VisitBuffers::VisitBuffers(const VisitBufferSizes& sizes, const Mailroom& room, const RankMeters& meters)
-    : mailroom(room),
+    : num_slots(sizes.num_slots),
+      mailroom(room),
       neighbour_in(room, sizes.neighbour_in, meters),
       neighbour_out(room, sizes.neighbour_out, meters),
       start_in(room, sizes.start_in, meters),

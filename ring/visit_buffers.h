@@ -40,6 +40,7 @@ struct VisitBuffers {
   VisitBuffers(const VisitBufferSizes& sizes, const Mailroom& room, const RankMeters& meters);
 
   static constexpr std::size_t kSlots = 2;
+  std::int64_t num_slots;
   const Mailroom& mailroom;
   std::array<Buffer, kSlots> operands, accumulators;
   std::array<std::unique_ptr<WorkMark>, kSlots> folded;  ///< the visit that was in the slot last

@@ -28,13 +28,16 @@ class TracedPass {
 
     const std::unique_ptr<ComputeDevice> device = make_cpu_device(1);
     const Mailroom mailroom{.transport = transport, .device = *device};
-    VisitBuffers buffers(visit_buffer_sizes(schedule, transport.rank(), mailroom.path()), mailroom, {});
-    for (const Buffer& buffer : buffers.operands) std::ranges::fill(buffer.bytes(), std::byte{0xEE});
+    std::vector<VisitBuffers> buffers;
+    buffers.emplace_back(visit_buffer_sizes(schedule, transport.rank(), mailroom.path()), mailroom, RankMeters{});
+    for (const Buffer& buffer : buffers.front().operands) std::ranges::fill(buffer.bytes(), std::byte{0xEE});
     Travellers own{{operands_}, {}};
     if (pass == Pass::kBackward) own.accumulators = {accumulators_};
-    RingPass ring(schedule, pass, own, buffers);
+    RingPass ring(schedule, pass, own, buffers, 0);
     ring.start();
-    ring.run([&](const Visit& visit) { check_visit(visit); });
+    ring.leave_home();
+    for (std::int64_t step = 1; step < schedule.num_ranks(); ++step) ring.step(step, [&](const Visit& visit) { check_visit(visit); });
+    ring.come_home();
   }
 
   /// Each own row's trace is the sequence of ranks that need it, in ring order.

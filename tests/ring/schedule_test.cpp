@@ -226,6 +226,51 @@ Problem dense_problem(std::int64_t tokens, std::int64_t chunk, Causal causal) {
   return problem;
 }
 
+TEST(Schedule, SlicesTogetherSendWhatTheWholeSends) {
+  std::int64_t num_cut = 0;
+  for (std::uint64_t seed = 0; seed < kNumDraws; ++seed) {
+    const std::int64_t ranks = 1 + static_cast<std::int64_t>(seed % 6);
+    const auto schedule = make_schedule(random_problem(seed, ranks), ranks);
+    SCOPED_TRACE("seed " + std::to_string(seed));
+
+    num_cut += schedule->num_slices() > 1 ? 1 : 0;
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+      for (Rank rank(0); rank < Rank(ranks); ++rank) {
+        std::int64_t sent = 0;
+        for (std::int64_t i = 0; i < schedule->num_slices(); ++i) sent += schedule->slice(i).sent_bytes(pass, rank);
+        ASSERT_EQ(sent, schedule->sent_bytes(pass, rank));
+      }
+    }
+  }
+  EXPECT_GT(num_cut, 0);
+}
+
+TEST(Slice, HeadsOfASliceSeeWhatTheySeeInTheWhole) {
+  const Shape whole{.batch = 1, .tokens = 48, .heads = 6, .kv_heads = 3, .head_dim = 8};
+  Specification specification;
+  specification.segment_lengths = {16, 48};
+  specification.dilation_rates = {1, 3};
+  specification.offset = Offset::kHeadMod;
+  const Pattern pattern(specification, whole);
+  std::int64_t head = 0;
+
+  for (const Slice& slice : cut_in_two(whole)) {
+    const Shape shape = slice.shape_in(whole);
+    const Pattern part(specification, whole, shape, head);
+    for (std::int64_t h = 0; h < shape.heads; ++h, ++head) {
+      for (std::int64_t branch = 0; branch < pattern.num_branches(); ++branch) {
+        for (Position query(0); query < Position(48); ++query) {
+          for (Position key(0); key < Position(48); ++key) {
+            ASSERT_EQ(part.branch(branch).allows(h, query, key), pattern.branch(branch).allows(head, query, key));
+          }
+        }
+      }
+    }
+  }
+
+  EXPECT_EQ(head, whole.heads);
+}
+
 TEST(Schedule, DenseSendsWhatADenseRingSends) {
   const auto schedule = make_schedule(dense_problem(64, 8, Causal::kNone), 4);
 
