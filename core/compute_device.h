@@ -30,6 +30,17 @@ class WorkMark {
   virtual void wait() = 0;
 };
 
+/// Measures how long the compute queue stands still.
+class StallClock {
+ public:
+  virtual ~StallClock() = default;
+  /// Around what the queue is made to wait for.
+  virtual void begin() = 0;
+  virtual void end() = 0;
+  /// Between all begin() and end() so far. The queue must be empty.
+  virtual double seconds() = 0;
+};
+
 /// 64 neighbouring rows of a shard: which of them a message holds, and how many it holds of the same head before them.
 struct RowWord {
   std::uint64_t bits;
@@ -95,6 +106,7 @@ class ComputeDevice {
   virtual void copy_rows(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message) = 0;
 
   virtual std::unique_ptr<WorkMark> make_mark() = 0;
+  virtual std::unique_ptr<StallClock> make_stall_clock() = 0;
   /// Blocks until both queues are empty. Throws Error(kFailure) if some work failed.
   virtual void wait() = 0;
 };

@@ -136,15 +136,22 @@ class RankBench {
     const std::int64_t num_rounds = task_.num_warmups + task_.num_repeats;
     for (std::int64_t round = 0; round < num_rounds; ++round) {
       for (const TimedWay& way : kWays) {
-        const double forward = slowest(run_pass(attention, Pass::kForward, way.mode).seconds);
-        const double backward = problem_.with_gradient ? slowest(run_pass(attention, Pass::kBackward, way.mode).seconds) : 0.0;
-        if (round < task_.num_warmups) continue;
-        (figures_.forward.times.*way.times).push_back(forward);
-        if (problem_.with_gradient) (figures_.backward.times.*way.times).push_back(backward);
+        const bool is_warm = round >= task_.num_warmups;
+        time_pass(attention, Pass::kForward, way, is_warm);
+        if (problem_.with_gradient) time_pass(attention, Pass::kBackward, way, is_warm);
       }
       if (task_.progress) task_.progress(round + 1, num_rounds);
     }
     gather_complaints();
+  }
+
+  void time_pass(RingAttention& attention, Pass pass, const TimedWay& way, bool is_warm) {
+    const PassReport report = run_pass(attention, pass, way.mode);
+    const double seconds = slowest(report.seconds), waiting = slowest(report.waiting_seconds);
+    if (!is_warm) return;
+    PassTimes& times = (pass == Pass::kForward ? figures_.forward : figures_.backward).times;
+    (times.*way.times).push_back(seconds);
+    if (way.mode == PassMode::kWhole) times.waiting.push_back(waiting);
   }
 
   double slowest(double seconds) const {

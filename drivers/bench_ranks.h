@@ -31,6 +31,7 @@ struct PassTimes {
   std::vector<double> ring;       ///< as `run` does it
   std::vector<double> compute;    ///< the same blocks, nothing sent
   std::vector<double> transfers;  ///< the same messages, no block computed
+  std::vector<double> waiting;    ///< of the ring: computing stood still for messages
 };
 
 struct PassFigures {

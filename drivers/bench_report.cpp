@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <functional>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "drivers/run_report.h"
@@ -59,6 +57,7 @@ nlohmann::ordered_json pass_json(const BenchTask& task, const BenchSetting& sett
   nlohmann::ordered_json record = {{"ring", times_json(of_pass.times.ring)},
                                    {"compute_alone", times_json(of_pass.times.compute)},
                                    {"transfers_alone", times_json(of_pass.times.transfers)},
+                                   {"waiting_for_messages", times_json(of_pass.times.waiting)},
                                    {"allowed_pairs", figures.allowed_pairs},
                                    {"teraflop_per_second", teraflop_per_second(task, pass, figures, ring)},
                                    {"compute_alone_teraflop_per_second", teraflop_per_second(task, pass, figures, compute)},
@@ -91,11 +90,7 @@ double percentile_95(std::vector<double> seconds) {
 
 std::optional<double> hidden_share(const PassFigures& figures) {
   if (figures.sent_bytes == 0) return std::nullopt;
-  std::vector<double> unhidden;
-  std::transform(figures.times.ring.begin(), figures.times.ring.end(), figures.times.compute.begin(), std::back_inserter(unhidden), std::minus<>());
-  const double transfers = median(figures.times.transfers);
-  if (transfers <= percentile_95(unhidden) - median(unhidden)) return std::nullopt;
-  return 1 - median(unhidden) / transfers;
+  return 1 - median(figures.times.waiting) / median(figures.times.transfers);
 }
 
 TextTable bench_table() {

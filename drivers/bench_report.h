@@ -23,9 +23,8 @@ struct BenchSetting {
 double median(std::vector<double> seconds);
 /// The smallest value that 95 % of the values do not exceed (nearest rank): of fewer than 20 the largest.
 double percentile_95(std::vector<double> seconds);
-/// 1 - (ring - compute) / transfers, with the median of the rounds' differences and of their transfers: 1 if transfers cost nothing beside computing,
-/// 0 if they cost all their own time, below 0 where ranks wait for each other besides. nullopt if nothing is sent, or if the differences scatter
-/// (95th percentile beyond the median) by more than the transfers take.
+/// 1 - waiting / transfers, of medians: 1 if computing never stood still for messages, 0 or less if it did for as long as they take alone. nullopt if
+/// nothing is sent. What messages cost besides (a GPU's multiprocessors, memory bandwidth) shows between ring and compute alone.
 std::optional<double> hidden_share(const PassFigures& figures);
 
 /// The table's columns, and its two rows (forward, backward) for one problem; `pattern` is the name of the pattern.

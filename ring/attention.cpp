@@ -204,11 +204,12 @@ void RingAttention::State::go_round(Pass pass, std::vector<RingPass>& rings, con
     return [&, i](const Visit& visit) { fold_pairs(i, &visit, slice(i).visit_pairs(schedule->rotation(pass), rank, visit.owner)); };
   };
   const bool is_moving = mode != PassMode::kComputeAlone;
-  for (RingPass& ring : rings) {
-    if (is_moving) ring.start();
-  }
+  // A call that computes on the host returns when it is done; a GPU had better have something to do while the host starts messages.
+  const bool starts_first = device->is_host();
+  for (std::size_t i = 0; is_moving && starts_first && i < rings.size(); ++i) rings[i].start();
   for (std::size_t i = 0; i < rings.size(); ++i) {
     fold_pairs(i, nullptr, slice(i).own_pairs_below(rank));
+    if (is_moving && !starts_first) rings[i].start();
     rings[i].leave_home();
   }
   for (std::int64_t step = 1; is_moving && step < schedule->num_ranks(); ++step) {

@@ -25,7 +25,10 @@ RingPass::RingPass(const Schedule& schedule, Pass pass, Travellers own, std::spa
       side_(rotation_ == Rotation::kKvUp ? Side::kKeys : Side::kQueries),
       rank_(buffers_.mailroom.transport.rank()),
       ready_(device_.make_mark()),
-      arrived_(device_.make_mark()) {}
+      arrived_(device_.make_mark()),
+      stalls_(device_.make_stall_clock()) {
+  ready_->set(WorkQueue::kCompute);
+}
 
 int RingPass::tag(Tag kind) const { return first_tag_ + kind; }
 
@@ -38,7 +41,6 @@ void RingPass::in_group(Exchange&& exchange) {
 }
 
 void RingPass::start() {
-  ready_->set(WorkQueue::kCompute);
   ready_->hold(WorkQueue::kTransfer);
   start_operands(1);
 }
@@ -154,9 +156,15 @@ void RingPass::exchange_accumulators(std::int64_t step) {
   buffers_.start_in.finish();
 }
 
+void RingPass::hold_until_arrived() {
+  stalls_->begin();
+  arrived_->hold(WorkQueue::kCompute);
+  stalls_->end();
+}
+
 void RingPass::fold_guest(const std::function<void(const Visit&)>& fold) {
   if (!guest_) return;
-  arrived_->hold(WorkQueue::kCompute);
+  hold_until_arrived();
   fold(guest_->visit);
   buffers_.folded[guest_->slot]->set(WorkQueue::kCompute);
   ready_->set(WorkQueue::kCompute);
@@ -179,7 +187,7 @@ void RingPass::come_home() {
   finish_sends();
   wait_until([&] { return buffers_.operand_out[0].is_complete() && buffers_.operand_out[1].is_complete(); });
   arrived_->set(WorkQueue::kTransfer);
-  arrived_->hold(WorkQueue::kCompute);
+  hold_until_arrived();
 }
 
 /// What lies in new memory may be NaN or denormal, and take other times than data.

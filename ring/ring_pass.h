@@ -36,12 +36,12 @@ struct Visit {
 /// Each of these is a group of the device link, if there is one: then the host hands everything to the device and waits for nothing.
 class RingPass {
  public:
-  /// `own` are this rank's tensors of the travelling side, as far as `schedule`, which may be a slice, goes; views of visitors are made alike.
-  /// `buffers`: those of each slice of the pass; this one's are `buffers[slice]`. Slices go through the ring at the same time, and each looks after
-  /// the messages of all while it waits.
+  /// Everything handed to the compute queue before makes the operands ready. `own` are this rank's tensors of the travelling side, as far as
+  /// `schedule`, which may be a slice, goes; views of visitors are made alike. `buffers`: those of each slice of the pass; this one's are
+  /// `buffers[slice]`. Slices go through the ring at the same time, and each looks after the messages of all while it waits.
   RingPass(const Schedule& schedule, Pass pass, Travellers own, std::span<VisitBuffers> buffers, std::size_t slice);
 
-  /// Sends the operands of step 1, which must be ready, on the compute queue or before: what is handed to the device after that overlaps with them.
+  /// Sends the operands of step 1.
   void start();
   /// After start(), when all that the rank folds on its own rows before the visits has been handed to the compute queue.
   void leave_home();
@@ -55,8 +55,8 @@ class RingPass {
   /// Moves on whatever can be moved, without blocking: to be called now and then while computing.
   void pump();
 
-  /// Of the host's thread.
-  double waiting_seconds() const { return waiting_seconds_; }
+  /// How long whoever computes waited for messages: the host's thread, or a GPU, which must have done its work.
+  double waiting_seconds() const { return device_.is_host() ? waiting_seconds_ : stalls_->seconds(); }
 
  private:
   struct Guest {  ///< a visit, from the posting of its receive to its departure
@@ -85,6 +85,7 @@ class RingPass {
   void receive_own_accumulators(std::int64_t step);
   void finish_sends();
   void fill_rows(const Travellers& rows);
+  void hold_until_arrived();
   void fold_guest(const std::function<void(const Visit&)>& fold);
   template <class Condition>
   void wait_until(Condition&& condition);
@@ -98,11 +99,12 @@ class RingPass {
   Rotation rotation_;
   Side side_;
   Rank rank_;
-  std::unique_ptr<WorkMark> ready_;    ///< accumulators are as they must be before they change ranks
+  std::unique_ptr<WorkMark> ready_;    ///< operands, then accumulators, are as they must be before they leave
   std::unique_ptr<WorkMark> arrived_;  ///< what the next fold needs is here
+  std::unique_ptr<StallClock> stalls_;
   std::optional<Guest> next_, guest_, last_;
   std::size_t next_slot_ = 0;
-  double waiting_seconds_ = 0;
+  double waiting_seconds_ = 0;  ///< of the host's thread
 };
 
 }  // namespace hilbertring

@@ -33,6 +33,14 @@ class CpuMark final : public WorkMark {
   void wait() override {}
 };
 
+/// Its queues never hold anything that could wait.
+class CpuStallClock final : public StallClock {
+ public:
+  void begin() override {}
+  void end() override {}
+  double seconds() override { return 0; }
+};
+
 class CpuDevice final : public ComputeDevice {
  public:
   explicit CpuDevice(int num_threads) : num_threads_(num_threads), attention_(make_cpu_attention(num_threads)) {}
@@ -114,6 +122,7 @@ class CpuDevice final : public ComputeDevice {
   }
 
   std::unique_ptr<WorkMark> make_mark() override { return std::make_unique<CpuMark>(); }
+  std::unique_ptr<StallClock> make_stall_clock() override { return std::make_unique<CpuStallClock>(); }
   void wait() override {}
 
  private:

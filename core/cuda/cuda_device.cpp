@@ -1,6 +1,8 @@
 #include "core/cuda/cuda_device.h"
 
+#include <cstddef>
 #include <utility>
+#include <vector>
 
 #include "core/cuda/cuda_attention.h"
 #include "core/cuda/device.h"
@@ -31,6 +33,28 @@ class CudaMark final : public WorkMark {
  private:
   const Queues& queues_;
   Event event_;
+};
+
+class CudaStallClock final : public StallClock {
+ public:
+  explicit CudaStallClock(const Queues& queues) : queues_(queues) {}
+
+  void begin() override { record(); }
+  void end() override { record(); }
+  double seconds() override {
+    double milliseconds = 0;
+    for (std::size_t i = 0; i + 1 < events_.size(); i += 2) milliseconds += events_[i + 1].milliseconds_since(events_[i]);
+    return milliseconds * 1e-3;
+  }
+
+ private:
+  void record() {
+    events_.emplace_back(Event::Kind::kTimed);
+    events_.back().record(queues_.compute.get());
+  }
+
+  const Queues& queues_;
+  std::vector<Event> events_;  ///< begin and end in turn
 };
 
 class CudaDevice final : public ComputeDevice {
@@ -67,6 +91,7 @@ class CudaDevice final : public ComputeDevice {
   }
 
   std::unique_ptr<WorkMark> make_mark() override { return std::make_unique<CudaMark>(queues_); }
+  std::unique_ptr<StallClock> make_stall_clock() override { return std::make_unique<CudaStallClock>(queues_); }
   cudaStream_t stream(WorkQueue queue) const { return queues_.stream(queue); }
   void wait() override {
     queues_.compute.wait();
