@@ -34,7 +34,7 @@ CommandSyntax syntax() {
 
 void refuse(const Arguments& arguments, const std::vector<std::string>& names, const std::string& reason) {
   for (const std::string& name : names) {
-    if (arguments.has(name)) throw usage_error("suite takes --" + name + " " + reason);
+    if (arguments.has(name)) throw usage_error(std::string("suite takes --").append(name).append(" ").append(reason));
   }
 }
 

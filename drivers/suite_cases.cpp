@@ -1,6 +1,8 @@
 #include "drivers/suite_cases.h"
 
 #include <algorithm>
+#include <initializer_list>
+#include <string_view>
 #include <utility>
 
 #include "drivers/slab.h"
@@ -15,6 +17,12 @@ constexpr Shape kSmall = {.batch = 1, .tokens = 150, .heads = 2, .kv_heads = 1, 
 
 Specification branches(Lengths segment_lengths, Lengths dilation_rates, std::int64_t chunk = 15) {
   return {.segment_lengths = std::move(segment_lengths), .dilation_rates = std::move(dilation_rates), .chunk = chunk};
+}
+
+std::string joined(std::initializer_list<std::string_view> parts) {
+  std::string text;
+  for (const std::string_view part : parts) text += part;
+  return text;
 }
 
 /// `specification` with one key set as on the command line.
@@ -73,7 +81,8 @@ void add_causality(CaseList& list) {
   for (const std::string& causal : specification_words("causal")) {
     for (const std::string& curve_on : specification_words("curve_on")) {
       const Specification specification = with(with(branches({150}, {1}), "causal", causal), "curve_on", curve_on);
-      list.add("causal-" + causal + "-on-" + curve_on, "causality " + causal + " with " + curve_on + " on a Hilbert curve", kSmall, specification);
+      list.add(joined({"causal-", causal, "-on-", curve_on}), joined({"causality ", causal, " with ", curve_on, " on a Hilbert curve"}), kSmall,
+               specification);
     }
   }
   for (const std::string& placement : specification_words("placement")) {
@@ -88,7 +97,7 @@ void add_dilation(CaseList& list) {
   for (const std::string& dilate : specification_words("dilate")) {
     for (const std::string& offset : specification_words("offset")) {
       const Specification specification = with(with(branches({30, 120}, {3, 5}, 10), "dilate", dilate), "offset", offset);
-      list.add("dilate-" + dilate + "-offset-" + offset, "dilation of " + dilate + " from offset " + offset, shape, specification);
+      list.add(joined({"dilate-", dilate, "-offset-", offset}), joined({"dilation of ", dilate, " from offset ", offset}), shape, specification);
     }
   }
 }
