@@ -107,7 +107,7 @@ std::string_view to_string(ElementType type) {
 
 ElementType parse_element_type(std::string_view text) {
   std::vector<std::string> names;
-  for (const ElementType type : {ElementType::kFloat16, ElementType::kBfloat16, ElementType::kFloat32, ElementType::kFloat64}) {
+  for (const ElementType type : kElementTypes) {
     if (to_string(type) == text) return type;
     names.emplace_back(to_string(type));
   }

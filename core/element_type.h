@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,7 @@ struct Bfloat16 {
 };
 
 enum class ElementType { kFloat16, kBfloat16, kFloat32, kFloat64 };
+inline constexpr std::array kElementTypes = {ElementType::kFloat16, ElementType::kBfloat16, ElementType::kFloat32, ElementType::kFloat64};
 
 constexpr std::int64_t size_bytes(ElementType type) { return type == ElementType::kFloat64 ? 8 : type == ElementType::kFloat32 ? 4 : 2; }
 

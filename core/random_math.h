@@ -1,9 +1,9 @@
 #pragma once
 
 #include <array>
-#include <bit>
-#include <cstddef>
 #include <cstdint>
+
+#include "core/portable_math.h"
 
 // The arithmetic behind core/random.h, for every device: integers, and float64 operations that are exactly rounded each (a compiler that fuses two of
 // them must be told not to).
@@ -30,26 +30,11 @@ constexpr Counter philox_block(Counter counter, Key key) {
   return counter;
 }
 
-/// sum of coefficients[i] * x^i, in one fixed order.
-template <std::size_t kCount>
-constexpr double polynomial(const std::array<double, kCount>& coefficients, double x) {
-  double sum = coefficients[kCount - 1];
-  for (std::size_t i = kCount - 1; i-- > 0;) sum = sum * x + coefficients[i];
-  return sum;
-}
-
-/// Natural logarithm of a normal positive number, error below 1e-12: x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log m = 2 artanh((m - 1) / (m +
-/// 1)) by its series. libm's logarithm differs between machines in the last bit.
-constexpr double portable_log(double x) {
+/// Natural logarithm of a normal positive number, error below 1e-12. Shorter than `portable_log`, and fixed for ever: a seed's bits depend on it.
+constexpr double short_log(double x) {
   constexpr double kLog2 = 0.693147180559945309417;
   constexpr std::array<double, 7> kSeries = {2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13};
-  constexpr std::uint64_t kHalfRootOfTwo = 0x3FE6A09E667F3BCD;  // bits of sqrt(1/2)
-  constexpr std::uint64_t kMantissa = 0x000FFFFFFFFFFFFF;
-  const std::uint64_t bits = std::bit_cast<std::uint64_t>(x);
-  // Bits that count from sqrt(1/2) have the exponent of m 2^e: a carry out of the mantissa says that m starts the next octave.
-  const std::uint64_t from_root = bits - kHalfRootOfTwo;
-  const auto exponent = static_cast<std::int64_t>(from_root) >> 52;
-  const double m = std::bit_cast<double>((from_root & kMantissa) + kHalfRootOfTwo);
+  const auto [m, exponent] = split_around_one(x);
   const double s = (m - 1) / (m + 1);
   return static_cast<double>(exponent) * kLog2 + s * polynomial(kSeries, s * s);
 }
@@ -63,7 +48,7 @@ constexpr double upper_quantile(double p, Root&& root) {
                                                 17.999740120279174, 0.892990748148033, 0.005457398786862188};
   constexpr std::array<double, 7> kDenominator = {
       1.0, 18.278113615065283, 50.4065850985885, 33.186881448498625, 5.121400163883664, 0.17169754668109072, 0.0006691412325509352};
-  const double t = root(-2.0 * portable_log(p));
+  const double t = root(-2.0 * short_log(p));
   return t - polynomial(kNumerator, t) / polynomial(kDenominator, t);
 }
 

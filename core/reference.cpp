@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "core/portable_math.h"
+
 namespace hilbertring {
 
 namespace {
@@ -121,11 +123,11 @@ class QueryRow {
     }
     // Shifted by the largest score, so that no exponential overflows; without any term the logarithm of the empty sum is -inf by definition.
     double sum = 0;
-    for (const KeyTerm& term : terms_) sum += std::exp(term.score - max_score);
-    result_.lse = terms_.empty() ? max_score : max_score + std::log(sum);
+    for (const KeyTerm& term : terms_) sum += portable_exp(term.score - max_score);
+    result_.lse = terms_.empty() ? max_score : max_score + portable_log(sum);
   }
 
-  double probability(const KeyTerm& term) const { return std::exp(term.score - result_.lse); }
+  double probability(const KeyTerm& term) const { return portable_exp(term.score - result_.lse); }
 
   void fold_values() {
     for (KeyTerm& term : terms_) {
@@ -185,7 +187,7 @@ ReferenceKeyRow reference_key_row(const ReferenceInputs& inputs, std::int64_t ba
       const Dot q_k = dot(q, k);
       const Dot d_o_v = dot(d_o, v);
       const double query_delta = delta(batch, head, query);
-      const double p = std::exp(inputs.scale * q_k.sum - lse(batch, head, query));
+      const double p = portable_exp(inputs.scale * q_k.sum - lse(batch, head, query));
       const double scaled_p = inputs.scale * p;
       add_scaled(result.dv, result.dv_abs, p, p, d_o);
       add_scaled(result.dk, result.dk_abs, scaled_p * (d_o_v.sum - query_delta), std::abs(scaled_p) * (d_o_v.sum_abs + std::abs(query_delta)), q);

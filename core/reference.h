@@ -45,7 +45,8 @@ struct ReferenceKeyRow {
 };
 
 /// Row (batch, head, token) by the closed form of SPEC.md section 4: allowed keys are found by `Branch::allows` and `Pattern::causality_allows`
-/// element by element inside the branch's hull, with none of the kernels' blocks or tiles. O(w D) per row.
+/// element by element inside the branch's hull, with none of the kernels' blocks or tiles. O(w D) per row. The same bits on every machine: sums have
+/// one order, and exp and log are those of portable_math.h.
 ReferenceQueryRow reference_query_row(const ReferenceInputs& inputs, std::int64_t batch, std::int64_t head, SequenceIndex token);
 
 /// dk and dv of (batch, KV head, token). `lse` and `delta` give the query rows' values (from `reference_query_row`, or from a verified result).

@@ -45,6 +45,9 @@ struct Specification {
 /// The keys of the `spec` attribute, in the order in which they are printed.
 const std::vector<std::string>& specification_keys();
 
+/// The words that a key may take, such as "none", "sequence", "position"; empty for a key that takes numbers. Throws usage_error for an unknown key.
+const std::vector<std::string>& specification_words(const std::string& key);
+
 /// JSON text of section 6 of SPEC.md, one line, keys in the order of `specification_keys()`; defaults are written out.
 std::string to_json(const Specification& specification);
 /// Missing keys take their defaults. Throws input_error: unknown key or value (with the nearest valid one), wrong JSON type, lists of unequal length.

@@ -39,6 +39,7 @@ struct Field {
   std::function<Json(const Specification&)> write;
   /// Throws usage_error.
   std::function<Json(const std::string&)> from_text;
+  std::vector<std::string> words = {};  ///< all that may stand there; empty for numbers
 };
 
 /// The word as it may stand in a one-line message: without control characters, and not endless.
@@ -113,16 +114,21 @@ Field integer_field(const std::string& name, std::int64_t Specification::*member
 }
 
 template <class Enum, std::size_t kCount>
+std::vector<std::string> names_in(const NameTable<Enum, kCount>& table) {
+  std::vector<std::string> names;
+  for (const auto& [entry, text] : table) names.emplace_back(text);
+  return names;
+}
+
+template <class Enum, std::size_t kCount>
 Enum read_name(ErrorKind kind, const std::string& name, const Json& value, const NameTable<Enum, kCount>& table) {
-  std::vector<std::string> candidates;
   std::string list;
   for (const auto& [entry, text] : table) {
     if (value == text) return entry;
-    candidates.emplace_back(text);
-    list += (list.empty() ? "" : ", ") + candidates.back();
+    list += (list.empty() ? "" : ", ") + std::string(text);
   }
   if (!value.is_string()) throw wrong_type(kind, name, value, "one of the texts " + list);
-  throw unknown_word(kind, "value for " + name, value.get<std::string>(), candidates);
+  throw unknown_word(kind, "value for " + name, value.get<std::string>(), names_in(table));
 }
 
 template <class Enum, std::size_t kCount>
@@ -133,7 +139,8 @@ Field name_field(const std::string& name, Enum Specification::*member, const Nam
   return {.name = name,
           .read = [=](Specification& s, const Json& value, ErrorKind kind) { s.*member = read_name(kind, name, value, table); },
           .write = write,
-          .from_text = [](const std::string& text) { return Json(text); }};
+          .from_text = [](const std::string& text) { return Json(text); },
+          .words = names_in(table)};
 }
 
 /// JSON's null stands for the default grid, as a missing key does.
@@ -242,6 +249,8 @@ const std::vector<std::string>& specification_keys() {
   }();
   return keys;
 }
+
+const std::vector<std::string>& specification_words(const std::string& key) { return field_named(key, ErrorKind::kUsage).words; }
 
 std::string to_json(const Specification& specification) {
   nlohmann::ordered_json object = nlohmann::ordered_json::object();

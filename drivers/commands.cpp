@@ -12,7 +12,8 @@ namespace hilbertring {
 namespace {
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all = {generate_command(), run_command(), verify_command(), info_command(), plan_command(), bench_command()};
+  static const std::vector<Command> all = {generate_command(), run_command(),   verify_command(), info_command(),
+                                           plan_command(),     bench_command(), suite_command()};
   return all;
 }
 

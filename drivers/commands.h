@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ostream>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,10 @@ Command verify_command();
 Command info_command();
 Command plan_command();
 Command bench_command();
+Command suite_command();
+
+/// What `run` does with these arguments; what it says goes to `out`, which is the first rank's affair.
+int run_case(Job& job, const Arguments& arguments, std::ostream& out);
 
 /// The program without its catch: finds the command in `words` (argv without the program), parses and runs it.
 int run_program(Job& job, std::span<const std::string> words);

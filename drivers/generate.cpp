@@ -27,12 +27,6 @@ namespace {
 /// Numbers made at a time: bounds the memory of a rank, and is long enough for large writes.
 constexpr std::int64_t kPieceBytes = std::int64_t{32} << 20;
 
-std::vector<TensorName> inputs_of(bool has_gradient) {
-  std::vector<TensorName> names = {TensorName::kQ, TensorName::kK, TensorName::kV};
-  if (has_gradient) names.push_back(TensorName::kDo);
-  return names;
-}
-
 /// Cuts this rank's tokens into as many pieces as the longest slab needs: writing is collective, so that all ranks must write equally often.
 void write_tensor(const Job& job, TensorName name, const RandomInputs& inputs, FileWriter& file) {
   const std::int64_t piece = std::max<std::int64_t>(kPieceBytes / slab_bytes(name, inputs.shape, inputs.type, 1), 1);
@@ -73,7 +67,7 @@ int generate(Job& job, const Arguments& arguments) {
   specification.validate(shape);
 
   FileLayout layout{.shape = shape, .specification = specification, .datasets = {}, .has_order = specification.curve == Curve::kFile};
-  const std::vector<TensorName> names = inputs_of(arguments.has("gradient"));
+  const std::vector<TensorName> names = input_names(arguments.has("gradient"));
   for (const TensorName name : names) layout.datasets.emplace_back(name, type);
   const auto file = FileWriter::create(path, layout, arguments.has("force"), job.communicator());
   job.together([&] {

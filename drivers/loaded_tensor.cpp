@@ -60,4 +60,10 @@ void LoadedTensor::read_row(std::int64_t batch, std::int64_t token, std::int64_t
   });
 }
 
+RowReader row_reader(const LoadedTensor& tensor) {
+  return [&tensor](std::int64_t batch, std::int64_t head, SequenceIndex token, std::span<double> row) {
+    tensor.read_row(batch, token.value, head, row);
+  };
+}
+
 }  // namespace hilbertring

@@ -109,7 +109,9 @@ std::map<std::string, std::string> as_texts(const po::variables_map& values) {
 
 void require_operands(const CommandSyntax& syntax, const std::vector<std::string>& operands) {
   const std::string see_help = "; see 'hilbertring " + syntax.name + " --help'";
-  if (operands.size() < syntax.operands.size()) throw usage_error(syntax.name + " needs " + syntax.operands[operands.size()] + see_help);
+  const bool may_miss_last = !syntax.operands.empty() && syntax.operands.back().starts_with('[');
+  if (operands.size() + (may_miss_last ? 1 : 0) < syntax.operands.size())
+    throw usage_error(syntax.name + " needs " + syntax.operands[operands.size()] + see_help);
   if (operands.size() > syntax.operands.size()) {
     throw usage_error(syntax.name + " does not know what to do with '" + operands[syntax.operands.size()] + "'" + see_help);
   }

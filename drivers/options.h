@@ -26,7 +26,7 @@ struct OptionGroup {
 struct CommandSyntax {
   std::string name;
   std::string summary;                ///< one line
-  std::vector<std::string> operands;  ///< as help shows them, "CASE.h5"
+  std::vector<std::string> operands;  ///< as help shows them, "CASE.h5"; the last may be left out if it stands in brackets, "[DIR]"
   std::vector<OptionGroup> groups;
   std::string example;  ///< a whole command line
 };
@@ -41,6 +41,7 @@ class Arguments {
   Arguments with(const std::string& name, const std::string& value) const;
 
   bool has(const std::string& name) const { return values_.count(name) != 0; }
+  std::size_t num_operands() const { return operands_.size(); }
   const std::string& operand(std::size_t index) const { return operands_[index]; }
   std::optional<std::string> text(const std::string& name) const;
   const std::string& required_text(const std::string& name) const;

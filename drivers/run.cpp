@@ -169,12 +169,14 @@ RunTotals compute_on_loopback(const RunPlan& plan, ProgressBar& progress) {
   return totals;
 }
 
-int run(Job& job, const Arguments& arguments) {
+}  // namespace
+
+int run_case(Job& job, const Arguments& arguments, std::ostream& out) {
   refuse_existing(arguments.required_text("output"), arguments.has("force"));
   const auto file = CaseFile::open(arguments.operand(0), job.communicator());
   require_inputs(*file);
   RunPlan plan = make_plan(job, arguments, *file);
-  print_plan(job.out(), plan);
+  print_plan(out, plan);
   require_memory(plan, arguments.has("memory-limit"));
   std::optional<JobTransport> transport;
   if (plan.layout.virtual_ranks() == 0) transport.emplace(job, plan.layout);
@@ -192,14 +194,14 @@ int run(Job& job, const Arguments& arguments) {
     result->commit();
   });
   progress.relabel("");
-  job.out() << report_text(problem, plan.setting, totals) << "wrote " << plan.setting.result_path << "\n";
+  out << report_text(problem, plan.setting, totals) << "wrote " << plan.setting.result_path << "\n";
   const auto record = arguments.text("record");
   if (record && job.is_first()) append_record(*record, record_json(problem, plan.setting, totals));
   return 0;
 }
 
-}  // namespace
-
-Command run_command() { return {syntax(), run}; }
+Command run_command() {
+  return {syntax(), [](Job& job, const Arguments& arguments) { return run_case(job, arguments, job.out()); }};
+}
 
 }  // namespace hilbertring

@@ -1,7 +1,6 @@
 #include "drivers/sampled_row_check.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
@@ -14,11 +13,6 @@ namespace hilbertring {
 namespace {
 
 constexpr int kScalarsTag = 0;  // no pass is under way: the ring's own tags are free
-constexpr std::array<TensorName, 5> kResults = {TensorName::kO, TensorName::kLse, TensorName::kDq, TensorName::kDk, TensorName::kDv};
-
-std::vector<TensorName> results_of(const Problem& problem) {
-  return {kResults.begin(), problem.with_gradient ? kResults.end() : kResults.begin() + 2};
-}
 
 }  // namespace
 
@@ -143,7 +137,7 @@ std::vector<TensorErrors> SampledRowCheck::compare() {
   for (std::size_t i = 0; i < key_rows_.size(); ++i) gathered.push_back(gathered_scalars(i));
   transport_.all_reduce(std::span(&largest_lse_, 1), Reduction::kMax);
 
-  const std::vector<TensorName> names = results_of(schedule_.problem());
+  const std::vector<TensorName> names = result_names(schedule_.problem().with_gradient);
   const std::size_t num_rows = query_rows_.size() + key_rows_.size();
   std::vector<std::vector<Errors>> of_rows(num_rows, std::vector<Errors>(names.size()));
 #pragma omp parallel for num_threads(num_threads_) schedule(dynamic)

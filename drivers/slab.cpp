@@ -2,6 +2,18 @@
 
 namespace hilbertring {
 
+std::vector<TensorName> input_names(bool has_gradient) {
+  std::vector<TensorName> names = {TensorName::kQ, TensorName::kK, TensorName::kV};
+  if (has_gradient) names.push_back(TensorName::kDo);
+  return names;
+}
+
+std::vector<TensorName> result_names(bool has_gradient) {
+  std::vector<TensorName> names = {TensorName::kO, TensorName::kLse};
+  if (has_gradient) names.insert(names.end(), {TensorName::kDq, TensorName::kDk, TensorName::kDv});
+  return names;
+}
+
 std::int64_t heads_of(TensorName name, const Shape& shape) {
   switch (name) {
     case TensorName::kK:

@@ -1,12 +1,18 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/index.h"
 #include "core/shape.h"
 #include "io/case_file.h"
 
 namespace hilbertring {
+
+/// q, k, v, and do if there is a gradient.
+std::vector<TensorName> input_names(bool has_gradient);
+/// o, lse, and dq, dk, dv if there is a gradient.
+std::vector<TensorName> result_names(bool has_gradient);
 
 /// Heads of a tensor: H, or G for k, v, dk and dv.
 std::int64_t heads_of(TensorName name, const Shape& shape);

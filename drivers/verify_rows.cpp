@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "drivers/description.h"
 #include "drivers/machine.h"
+#include "drivers/order_table.h"
 #include "drivers/row_bounds.h"
 #include "drivers/row_sample.h"
 #include "drivers/slab.h"
@@ -22,20 +23,6 @@ namespace {
 /// Rows between two looks at the progress; their errors are merged in order, so that the figures printed do not depend on threads.
 constexpr std::int64_t kRowsAtATime = 2048;
 
-/// Both directions of an order as tables: the reference asks for every pair.
-struct OrderTable {
-  std::vector<std::int64_t> index_of;     ///< [N] by position
-  std::vector<std::int64_t> position_of;  ///< [N] by sequence index
-
-  explicit OrderTable(const Order& order)
-      : index_of(static_cast<std::size_t>(order.num_tokens())), position_of(static_cast<std::size_t>(order.num_tokens())) {
-    order.fill({Position(0), Position(order.num_tokens())}, index_of);
-    for (std::size_t p = 0; p < index_of.size(); ++p) position_of[static_cast<std::size_t>(index_of[p])] = static_cast<std::int64_t>(p);
-  }
-  SequenceIndex index(Position p) const { return SequenceIndex(index_of[static_cast<std::size_t>(p.value)]); }
-  Position position(SequenceIndex t) const { return Position(position_of[static_cast<std::size_t>(t.value)]); }
-};
-
 /// A result's tensor and what it is compared with.
 struct Subject {
   LoadedTensor actual;
@@ -44,12 +31,6 @@ struct Subject {
   /// Relative roundings of storing, of both sides.
   double storage_roundoff() const { return unit_roundoff(actual.type()) + (expected ? unit_roundoff(expected->type()) : 0.0); }
 };
-
-std::vector<TensorName> compared_tensors(bool has_gradient) {
-  std::vector<TensorName> names = {TensorName::kO, TensorName::kLse};
-  if (has_gradient) names.insert(names.end(), {TensorName::kDq, TensorName::kDk, TensorName::kDv});
-  return names;
-}
 
 void require_memory_to_load(const std::vector<const CaseFile*>& files) {
   std::int64_t num_bytes = 0;
@@ -90,27 +71,21 @@ struct RowVerifier::Data {
         roundoff(unit_roundoff(arithmetic_type(case_file.type()))),
         weights_roundoff(hilbertring::weights_roundoff(weights_type, case_file.type())) {
     if (has_gradient) d_o.emplace(case_file, TensorName::kDo, shape);
-    for (const TensorName name : compared_tensors(has_gradient)) {
+    for (const TensorName name : result_names(has_gradient)) {
       subjects.push_back({LoadedTensor(result, name, shape), std::nullopt});
       if (expected != nullptr) subjects.back().expected.emplace(*expected, name, shape);
     }
     inputs.pattern = &pattern;
     inputs.scale = result.specification().scale_for(shape);
-    inputs.order = {[this](Position p) { return query_order.index(p); }, [this](Position p) { return key_order.index(p); },
-                    [this](SequenceIndex t) { return query_order.position(t); }, [this](SequenceIndex t) { return key_order.position(t); }};
-    inputs.q = reader(q);
-    inputs.k = reader(k);
-    inputs.v = reader(v);
-    if (d_o) inputs.d_o = reader(*d_o);
+    inputs.order = order_lookup(query_order, key_order);
+    inputs.q = row_reader(q);
+    inputs.k = row_reader(k);
+    inputs.v = row_reader(v);
+    if (d_o) inputs.d_o = row_reader(*d_o);
   }
   Data(const Data&) = delete;
   Data& operator=(const Data&) = delete;
 
-  static RowReader reader(const LoadedTensor& tensor) {
-    return [&tensor](std::int64_t batch, std::int64_t head, SequenceIndex token, std::span<double> row) {
-      tensor.read_row(batch, token.value, head, row);
-    };
-  }
   const Subject& subject(TensorName name) const {
     return *std::find_if(subjects.begin(), subjects.end(), [&](const Subject& candidate) { return candidate.actual.name() == name; });
   }

@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 
 #include "core/error.h"
 
@@ -98,5 +100,54 @@ void publish_partial_file(const std::string& path, bool overwrite) {
 }
 
 void remove_partial_file(const std::string& path) noexcept { unlink(partial_path(path).c_str()); }
+
+void prepare_partial_directory(const std::string& path) {
+  check_directory(path);
+  remove_partial_directory(path);
+  if (mkdir(partial_path(path).c_str(), 0777) != 0) throw failure(path + ": can't be written: " + last_reason());
+}
+
+void publish_partial_directory(const std::string& path) {
+  const auto rename = [&](const std::string& from, const std::string& to) {
+    if (std::rename(from.c_str(), to.c_str()) != 0) throw failure(path + ": can't be given its name: " + last_reason());
+  };
+  // A directory with files can't be replaced by another in one step: it makes way first, and goes when the new one has its name.
+  const std::string old = partial_path(path + ".old");
+  std::error_code ignored;
+  const bool makes_way = std::filesystem::exists(path, ignored) && !std::filesystem::is_empty(path, ignored);
+  if (makes_way) {
+    std::filesystem::remove_all(old, ignored);
+    rename(path, old);
+  }
+  rename(partial_path(path), path);
+  sync(directory_of(path), O_RDONLY | O_DIRECTORY);
+  if (makes_way) std::filesystem::remove_all(old, ignored);
+}
+
+void remove_partial_directory(const std::string& path) noexcept {
+  std::error_code ignored;
+  std::filesystem::remove_all(partial_path(path), ignored);
+}
+
+void write_text_file(const std::string& path, const std::string& text) {
+  const FileDescriptor file = open_descriptor(path, O_WRONLY | O_CREAT | O_TRUNC);
+  for (std::size_t done = 0; done < text.size();) {
+    const ssize_t written = write(file.get(), text.data() + done, text.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) throw failure(path + ": can't be written: " + last_reason());
+    done += static_cast<std::size_t>(written);
+  }
+  if (fsync(file.get()) != 0) throw failure(path + ": can't be synced: " + last_reason());
+}
+
+std::string read_text_file(const std::string& path) {
+  std::error_code problem;
+  if (std::filesystem::is_directory(path, problem)) throw input_error(path + ": is a directory; it must be a file");
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw input_error(path + ": can't be read: " + last_reason());
+  std::ostringstream text;
+  text << file.rdbuf();
+  return std::move(text).str();
+}
 
 }  // namespace hilbertring

@@ -42,4 +42,17 @@ void publish_partial_file(const std::string& path, bool overwrite);
 /// Removes the partial file, if it is there. Never throws.
 void remove_partial_file(const std::string& path) noexcept;
 
+/// The same for a directory: an empty one is made at `partial_path`, where all files go. What a program that was killed left there is removed. Throws
+/// failure if the parent is missing or can't be written.
+void prepare_partial_directory(const std::string& path);
+/// Gives it its name, in place of a directory that has it, and syncs the parent.
+void publish_partial_directory(const std::string& path);
+/// Removes it with all that is in it, if it is there. Never throws.
+void remove_partial_directory(const std::string& path) noexcept;
+
+/// Writes and syncs a whole file. Throws failure.
+void write_text_file(const std::string& path, const std::string& text);
+/// Throws input_error if it can't be read.
+std::string read_text_file(const std::string& path);
+
 }  // namespace hilbertring

@@ -130,7 +130,7 @@ class Hdf5FileWriter final : public FileWriter {
 
   void create_file() {
     const auto check = [&](hid_t id) { return checked(id, ErrorKind::kFailure, path_ + ": can't be created"); };
-    const PropertyHandle access = access_properties(ranks_);
+    const PropertyHandle access = writing_access_properties(ranks_);
     const PropertyHandle creation = creation_properties();
     file_ = FileHandle(check(H5Fcreate(partial_path(path_).c_str(), H5F_ACC_TRUNC, creation.get(), access.get())));
   }

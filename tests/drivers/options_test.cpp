@@ -44,6 +44,15 @@ TEST(Options, FlagThatIsNotGivenIsAbsent) { EXPECT_FALSE(parse_arguments(small_s
 
 TEST(Options, HelpWinsOverMissingOperands) { EXPECT_FALSE(parse_arguments(small_syntax(), std::vector<std::string>{"--help"}).has_value()); }
 
+TEST(Options, OnlyAnOperandInBracketsMayBeLeftOut) {
+  CommandSyntax syntax = small_syntax();
+  syntax.operands = {"DISH", "[SAUCE]"};
+
+  EXPECT_EQ(parse_arguments(syntax, std::vector<std::string>{"soup"})->num_operands(), 1U);
+  EXPECT_EQ(parse_arguments(syntax, std::vector<std::string>{"soup", "salsa"})->num_operands(), 2U);
+  EXPECT_THROW(parse_arguments(syntax, std::vector<std::string>{}), Error);
+}
+
 TEST(Options, NamesTheNearestOption) { EXPECT_EQ(refusal({"soup", "--minuts", "3"}), "unknown option '--minuts'; did you mean '--minutes'?"); }
 
 TEST(Options, GuessesNoAbbreviations) { EXPECT_EQ(refusal({"soup", "--min", "3"}), "unknown option '--min'; did you mean '--minutes'?"); }

@@ -15,13 +15,13 @@ TEST(Program, HelpNamesEveryCommandAndEveryStatus) {
   const Outcome outcome = run_program(directory, "--help");
 
   EXPECT_EQ(outcome.status, 0);
-  for (const std::string part : {"generate", "run", "verify", "info", "plan", "bench", "1 verification missed", "4 failure"})
+  for (const std::string part : {"generate", "run", "verify", "info", "plan", "bench", "suite", "1 verification missed", "4 failure"})
     EXPECT_TRUE(outcome.says(part)) << part;
 }
 
 TEST(Program, HelpOfEveryCommandHasAnExample) {
   const TemporaryDirectory directory;
-  for (const std::string command : {"generate", "run", "verify", "info", "plan", "bench"}) {
+  for (const std::string command : {"generate", "run", "verify", "info", "plan", "bench", "suite"}) {
     const Outcome outcome = run_program(directory, command + " --help");
 
     EXPECT_EQ(outcome.status, 0) << command;

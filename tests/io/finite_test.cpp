@@ -11,8 +11,6 @@
 namespace hilbertring::test {
 namespace {
 
-constexpr std::array kElementTypes = {ElementType::kFloat16, ElementType::kBfloat16, ElementType::kFloat32, ElementType::kFloat64};
-
 TEST(FirstNonfinite, FindsOneAnywhereInEveryType) {
   constexpr std::int64_t kCount = 5000;
   for (const ElementType type : kElementTypes) {

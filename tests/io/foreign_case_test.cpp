@@ -13,7 +13,6 @@
 namespace hilbertring::test {
 namespace {
 
-constexpr std::array kElementTypes = {ElementType::kFloat16, ElementType::kBfloat16, ElementType::kFloat32, ElementType::kFloat64};
 constexpr Range<SequenceIndex> kAllTokens{SequenceIndex(0), SequenceIndex(12)};
 
 std::vector<std::byte> read_all(CaseFile& file, TensorName name, std::size_t num_bytes) {

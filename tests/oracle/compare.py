@@ -96,7 +96,7 @@ def expected(case):
         return oracle.attention(specification, read("q"), read("k"), read("v"), read("do"), order)
 
 
-def error_over_bound(name, found, wanted, bound):
+def error_over_bound(name, found, wanted, bound, least_scale=1e-30):
     """Largest error in units of the bound; infinite where one is finite and the other is not, or a NaN turns up."""
     found = found.astype(np.float64)
     empty = np.isneginf(wanted)
@@ -104,7 +104,7 @@ def error_over_bound(name, found, wanted, bound):
         return np.inf
     if empty.all():
         return 0.0
-    scale = 1 + np.abs(wanted[~empty]) if name == "lse" else max(np.abs(wanted).max(), 1e-30)
+    scale = 1 + np.abs(wanted[~empty]) if name == "lse" else max(np.abs(wanted).max(), least_scale)
     return float((np.abs(found[~empty] - wanted[~empty]) / scale).max() / bound)
 
 
