@@ -13,6 +13,7 @@
 #include "ring/redistribution.h"
 #include "ring/ring_pass.h"
 #include "ring/shard.h"
+#include "ring/staging.h"
 #include "ring/trace.h"
 
 namespace hilbertring {
@@ -24,8 +25,8 @@ constexpr std::int64_t kWorkPerCall = std::int64_t{1} << 31;
 
 RankMemory admitted_memory(const Schedule& schedule, const Transport& transport, const RingOptions& options) {
   const Rank rank = transport.rank();
-  const RankMemory memory =
-      predict_memory(schedule, rank, message_path(options.backend, transport.links_devices()), options.num_threads, options.output_type);
+  const RankMemory memory = predict_memory(schedule, rank, message_path(options.backend, transport.links_devices()), options.num_threads,
+                                           options.output_type, options.staging_bytes);
   if (options.memory_limit_bytes > 0 && memory.host.total_bytes() > options.memory_limit_bytes) {
     throw failure("not enough memory: rank " + std::to_string(rank.value) + " needs " + std::to_string(memory.host.total_bytes()) +
                   " bytes, the limit is " + std::to_string(options.memory_limit_bytes) + " (more ranks need less each)");
@@ -74,6 +75,7 @@ struct RingAttention::State {
   Tensor tensor_of(ShardTensor tensor) const;
   void load(ShardTensor tensor, std::span<const std::byte> slab);
   void load_random(ShardTensor tensor, std::uint64_t seed);
+  Staging staging_for(ShardTensor tensor, const ConstTensor& on_device);
   void store(ShardTensor tensor, ElementType type, std::span<std::byte> slab);
   /// Calls `kernel(span of pairs)` for handfuls of pairs and looks after the ring in between.
   template <class Kernel>
@@ -326,12 +328,13 @@ void RingAttention::State::load(ShardTensor tensor, std::span<const std::byte> s
   is_forward_done = false;
   pass_memory.reset();
   if (device->is_host()) return redistribution_of(tensor).to_shard(slab, target);
-  const Buffer memory = device->allocate_shared(target.size_bytes(), meters.host);
-  Tensor on_host = target;
-  on_host.data = memory.data();
-  redistribution_of(tensor).to_shard(slab, on_host);
-  device->copy_in(target.data, on_host.data, target.size_bytes());
-  device->wait();
+  staging_for(tensor, target).load(slab, target);
+}
+
+Staging RingAttention::State::staging_for(ShardTensor tensor, const ConstTensor& on_device) {
+  const std::int64_t num_heads =
+      heads_per_piece(on_device.batch, on_device.heads, schedule->placement().max_rows(), on_device.row_bytes(), options.staging_bytes);
+  return {redistribution_of(tensor), *device, on_device, num_heads, meters.host};
 }
 
 void RingAttention::State::load_random(ShardTensor tensor, std::uint64_t seed) {
@@ -358,7 +361,7 @@ void RingAttention::State::store(ShardTensor tensor, ElementType type, std::span
   const bool is_lse = tensor == ShardTensor::kLse;
   const SlabLayout layout = is_lse ? SlabLayout::kHeadMajor : SlabLayout::kTokenMajor;
   Tensor result = tensor_of(tensor);
-  Buffer converted, on_host;
+  Buffer converted;
   if (type != result.type || is_lse) {
     const Tensor computed = result;
     result.type = type;
@@ -366,13 +369,8 @@ void RingAttention::State::store(ShardTensor tensor, ElementType type, std::span
     result.data = converted.data();
     device->convert(computed, result, is_lse ? std::numbers::ln2 : 1.0);
   }
-  if (!device->is_host()) {
-    on_host = device->allocate_shared(result.size_bytes(), meters.host);
-    device->copy_out(on_host.data(), result.data, result.size_bytes());
-    device->wait();
-    result.data = on_host.data();
-  }
-  redistribution_of(tensor).to_slab(result, slab, layout);
+  if (device->is_host()) return redistribution_of(tensor).to_slab(result, slab, layout);
+  staging_for(tensor, result).store(result, slab, layout);
 }
 
 void RingAttention::load(ShardTensor tensor, std::span<const std::byte> slab) { state_->load(tensor, slab); }

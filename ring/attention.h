@@ -45,6 +45,7 @@ struct RingOptions {
   int num_threads = 1;                              ///< of the CPU's kernels on this rank, or of the host's part of a GPU's work
   ElementType output_type = ElementType::kFloat32;  ///< largest type that results will be stored as: for the memory prediction
   std::int64_t memory_limit_bytes = 0;              ///< of this rank's host memory; a prediction above it is refused with the figure; 0: no limit
+  std::int64_t staging_bytes = kStagingBytes;  ///< about what passes through the host's memory at a time on the way to and from a GPU; same on all
   ProgressCallback progress = {};
 };
 

@@ -6,6 +6,7 @@
 #include "ring/rank_times.h"
 #include "ring/redistribution.h"
 #include "ring/shard.h"
+#include "ring/staging.h"
 #include "ring/visit_buffers.h"
 
 namespace hilbertring {
@@ -19,12 +20,13 @@ std::int64_t redistribution_staging(const Schedule& schedule, std::int64_t row_b
 
 class Predictor {
  public:
-  Predictor(const Schedule& schedule, Rank rank, ElementType output_type)
+  Predictor(const Schedule& schedule, Rank rank, ElementType output_type, std::int64_t staging_bytes)
       : schedule_(schedule),
         problem_(schedule.problem()),
         rank_(rank),
         num_rows_(schedule.placement().num_rows(rank)),
         output_type_(output_type),
+        staging_bytes_(staging_bytes),
         is_converted_(output_type != arithmetic_type(problem_.type)) {}
 
   MemoryPrediction for_cpu(int num_threads) const {
@@ -38,11 +40,13 @@ class Predictor {
     return memory;
   }
 
-  /// Tensors pass through the host whole, one at a time; so do all messages, unless devices are linked.
+  /// Tensors pass through the host in pieces; so do all messages, unless devices are linked.
   RankMemory for_cuda(MessagePath path) const {
     RankMemory memory{.host = bookkeeping(), .gpu = {}};
-    memory.host.load_bytes = std::max(
-        {staging(problem_.type) + tensor_bytes(problem_.type), staging(output_type_) + tensor_bytes(output_type_), lse_staging() + lse_bytes()});
+    const std::int64_t columns = problem_.shape.head_dim;
+    memory.host.load_bytes =
+        std::max({host_bytes_of_pieces(columns * size_bytes(problem_.type)), host_bytes_of_pieces(columns * size_bytes(output_type_)),
+                  host_bytes_of_pieces(size_bytes(ElementType::kFloat32))});
     memory.host.shard_bytes = 2 * RankTimes::host_bytes(problem_, num_rows_);
     memory.gpu.shard_bytes = shard_bytes();
     memory.gpu.setup_bytes = num_rows_ * static_cast<std::int64_t>(sizeof(std::int64_t));  // which tokens a random tensor takes
@@ -87,6 +91,13 @@ class Predictor {
   std::int64_t tensor_bytes(ElementType type) const {
     return problem_.shape.batch * problem_.shape.heads * num_rows_ * problem_.shape.head_dim * size_bytes(type);
   }
+  /// What it takes to bring a tensor of all query heads to the device, or back.
+  std::int64_t host_bytes_of_pieces(std::int64_t row_bytes) const {
+    const Shape& shape = problem_.shape;
+    const std::int64_t heads = heads_per_piece(shape.batch, shape.heads, schedule_.placement().max_rows(), row_bytes, staging_bytes_);
+    return Staging::size_bytes(shape.batch, shape.heads, num_rows_, row_bytes, heads) +
+           Redistribution::staging_bytes(shape.tokens, schedule_.num_ranks(), shape.batch, heads, row_bytes);
+  }
   std::int64_t lse_bytes() const { return problem_.shape.batch * problem_.shape.heads * num_rows_ * size_bytes(ElementType::kFloat32); }
   std::int64_t staging(ElementType type) const { return redistribution_staging(schedule_, problem_.shape.head_dim * size_bytes(type)); }
   std::int64_t lse_staging() const { return redistribution_staging(schedule_, size_bytes(ElementType::kFloat32)); }
@@ -96,6 +107,7 @@ class Predictor {
   Rank rank_;
   std::int64_t num_rows_;
   ElementType output_type_;
+  std::int64_t staging_bytes_;
   bool is_converted_;
 };
 
@@ -103,8 +115,9 @@ class Predictor {
 
 std::int64_t MemoryPrediction::peak_bytes() const { return shard_bytes + redistribution_bytes + std::max({setup_bytes, load_bytes, pass_bytes}); }
 
-RankMemory predict_memory(const Schedule& schedule, Rank rank, MessagePath path, int num_threads, ElementType output_type) {
-  const Predictor predictor(schedule, rank, output_type);
+RankMemory predict_memory(const Schedule& schedule, Rank rank, MessagePath path, int num_threads, ElementType output_type,
+                          std::int64_t staging_bytes) {
+  const Predictor predictor(schedule, rank, output_type, staging_bytes);
   if (path == MessagePath::kHost) return {.host = predictor.for_cpu(num_threads), .gpu = {}};
   return predictor.for_cuda(path);
 }

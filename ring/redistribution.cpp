@@ -191,6 +191,14 @@ StridedRows<Byte> slab_rows(Byte* data, SlabLayout layout, std::int64_t num_slab
 }
 
 template <class Byte>
+StridedRows<Byte> rows_of_heads(StridedRows<Byte> rows, SlabHeads heads) {
+  rows.data += heads.first * rows.head_stride;
+  return rows;
+}
+
+SlabHeads heads_in_slab(SlabHeads heads, const ConstTensor& shard) { return {heads.first, heads.total == 0 ? shard.heads : heads.total}; }
+
+template <class Byte>
 StridedRows<Byte> shard_rows(const BasicTensor<Byte>& shard) {
   return slab_rows(shard.data, SlabLayout::kHeadMajor, shard.rows, shard.heads, shard.row_bytes());
 }
@@ -207,20 +215,26 @@ RowExchange Redistribution::exchange_of(const ConstTensor& shard) const {
           .meter = meter_};
 }
 
-void Redistribution::require_sizes(const ConstTensor& shard, std::size_t num_slab_bytes) const {
+void Redistribution::require_sizes(const ConstTensor& shard, SlabHeads heads, std::size_t num_slab_bytes) const {
   require_size("shard", shard.rows, num_local_, "rows");
-  require_size("slab", static_cast<std::int64_t>(num_slab_bytes), shard.batch * slab_.size() * shard.heads * shard.row_bytes(), "bytes");
+  require_size("slab", static_cast<std::int64_t>(num_slab_bytes), shard.batch * slab_.size() * heads.total * shard.row_bytes(), "bytes");
+  if (heads.first < 0 || heads.first + shard.heads > heads.total) {
+    throw usage_error("shard has heads " + std::to_string(heads.first) + " to " + std::to_string(heads.first + shard.heads - 1) +
+                      "; the slab has heads 0 to " + std::to_string(heads.total - 1));
+  }
 }
 
-void Redistribution::to_shard(std::span<const std::byte> slab, const Tensor& shard, SlabLayout layout) const {
-  require_sizes(shard, slab.size());
-  const auto from = slab_rows(slab.data(), layout, slab_.size(), shard.heads, shard.row_bytes());
+void Redistribution::to_shard(std::span<const std::byte> slab, const Tensor& shard, SlabLayout layout, SlabHeads heads) const {
+  heads = heads_in_slab(heads, shard);
+  require_sizes(shard, heads, slab.size());
+  const auto from = rows_of_heads(slab_rows(slab.data(), layout, slab_.size(), heads.total, shard.row_bytes()), heads);
   exchange_rows(*transport_, exchange_of(shard), from, slab_lists(), shard_rows(shard), local_lists());
 }
 
-void Redistribution::to_slab(const ConstTensor& shard, std::span<std::byte> slab, SlabLayout layout) const {
-  require_sizes(shard, slab.size());
-  const auto to = slab_rows(slab.data(), layout, slab_.size(), shard.heads, shard.row_bytes());
+void Redistribution::to_slab(const ConstTensor& shard, std::span<std::byte> slab, SlabLayout layout, SlabHeads heads) const {
+  heads = heads_in_slab(heads, shard);
+  require_sizes(shard, heads, slab.size());
+  const auto to = rows_of_heads(slab_rows(slab.data(), layout, slab_.size(), heads.total, shard.row_bytes()), heads);
   exchange_rows(*transport_, exchange_of(shard), shard_rows(shard), local_lists(), to, slab_lists());
 }
 

@@ -23,6 +23,11 @@ Rank slab_owner(std::int64_t num_tokens, std::int64_t num_ranks, SequenceIndex t
 enum class SlabLayout { kTokenMajor, kHeadMajor };
 enum class Direction { kToShard, kToSlab };
 
+/// Which heads of a slab a shard has: first, first + 1, ... of `total`; a total of 0 stands for as many as the shard has.
+struct SlabHeads {
+  std::int64_t first = 0, total = 0;
+};
+
 /// Moves rows between slabs (sequence order, as in files) and shards (any order: the rows that a rank works on), both ways, for tensors of any type,
 /// heads and columns. Rows are moved as bytes; heads and tokens change places on the way.
 ///
@@ -49,10 +54,10 @@ class Redistribution {
   Range<SequenceIndex> slab() const { return slab_; }
   std::int64_t num_local_rows() const { return num_local_; }
 
-  /// slab: B * n_slab * heads * D elements in `layout`, host; shard: [B, heads, n_local, D], host, all rows overwritten. Collective; B, heads, D and
-  /// type must be the same on all ranks. Throws usage_error when a size does not fit.
-  void to_shard(std::span<const std::byte> slab, const Tensor& shard, SlabLayout layout = SlabLayout::kTokenMajor) const;
-  void to_slab(const ConstTensor& shard, std::span<std::byte> slab, SlabLayout layout = SlabLayout::kTokenMajor) const;
+  /// slab: B * n_slab * heads * D elements in `layout`, host; shard: [B, its heads, n_local, D], host, all rows overwritten (of the slab, the rows of
+  /// these heads). Collective; B, heads, D and type must be the same on all ranks. Throws usage_error when a size does not fit.
+  void to_shard(std::span<const std::byte> slab, const Tensor& shard, SlabLayout layout = SlabLayout::kTokenMajor, SlabHeads heads = {}) const;
+  void to_slab(const ConstTensor& shard, std::span<std::byte> slab, SlabLayout layout = SlabLayout::kTokenMajor, SlabHeads heads = {}) const;
 
   /// Bytes that a call hands to Transport::send for other ranks: the rows that leave this rank. row_bytes: of one head, D * sizeof(element).
   std::int64_t sent_bytes(Direction direction, std::int64_t batch, std::int64_t heads, std::int64_t row_bytes) const;
@@ -76,7 +81,7 @@ class Redistribution {
   RowLists local_lists() const;
   RowLists slab_lists() const;
   RowExchange exchange_of(const ConstTensor& shard) const;
-  void require_sizes(const ConstTensor& shard, std::size_t num_slab_bytes) const;
+  void require_sizes(const ConstTensor& shard, SlabHeads heads, std::size_t num_slab_bytes) const;
 
   Transport* transport_;
   std::shared_ptr<MemoryMeter> meter_;

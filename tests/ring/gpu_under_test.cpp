@@ -2,7 +2,7 @@
 
 namespace hilbertring {
 
-/// Ranks share the GPUs there are. Tensor cores take weights in the type of the inputs.
+/// Ranks share the GPUs there are. Tensors come and go in several pieces. Tensor cores take weights in the type of the inputs.
 const BackendUnderTest& backend_under_test() {
   static const BackendUnderTest gpu{.missing = num_usable_gpus() > 0 ? "" : "no GPU here",
                                     .options =
@@ -10,7 +10,8 @@ const BackendUnderTest& backend_under_test() {
                                           return RingOptions{.backend = Backend::kCuda,
                                                              .gpu = static_cast<int>(rank.value % num_usable_gpus()),
                                                              .num_threads = num_threads,
-                                                             .output_type = output_type};
+                                                             .output_type = output_type,
+                                                             .staging_bytes = 2048};
                                         },
                                     .roundoff = [](ElementType type) { return unit_roundoff(type); }};
   return gpu;

@@ -13,8 +13,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/cpu/cpu_device.h"
 #include "core/error.h"
 #include "core/random.h"
+#include "ring/staging.h"
 #include "tests/ring/jobs.h"
 
 namespace hilbertring {
@@ -152,6 +154,35 @@ TEST(Redistribution, TokensLongerThanAPartArriveExactly) {
 
 TEST(Redistribution, ThreadsChangeNothing) {
   run_in_jobs([](Transport& transport) { expect_exact_both_ways(transport, {3000, 2, 4, 16}, SlabLayout::kTokenMajor, 6, 3); });
+}
+
+TEST(Staging, TensorsThatComeInPiecesArriveExactlyBothWays) {
+  run_in_jobs([](Transport& transport) {
+    for (const Sizes& s : kSizes) {
+      for (const std::int64_t num_heads : {std::int64_t{1}, std::int64_t{2}, s.heads}) {
+        for (const SlabLayout layout : {SlabLayout::kTokenMajor, SlabLayout::kHeadMajor}) {
+          if (num_heads > s.heads) continue;
+          SCOPED_TRACE("N " + std::to_string(s.tokens) + ", " + std::to_string(num_heads) + " heads a piece");
+          const std::vector<std::int64_t> rows = cut_rows(shuffled_tokens(s.tokens, 8), transport, 8);
+          const Redistribution redistribution(transport, s.tokens, rows);
+          const std::vector<std::int64_t> slab = expected_slab(s, redistribution.slab(), SlabLayout::kTokenMajor);
+          const std::vector<std::int64_t> back = expected_slab(s, redistribution.slab(), layout);
+          std::vector<std::int64_t> shard(expected_shard(s, rows).size(), -1), moved_back(back.size(), -1);
+          const auto on_device = shard_view<std::byte>(shard, s, static_cast<std::int64_t>(rows.size()));
+          const std::unique_ptr<ComputeDevice> device = make_cpu_device(1);
+          const auto meter = std::make_shared<MemoryMeter>();
+
+          Staging staging(redistribution, *device, on_device, num_heads, meter);
+          staging.load(std::as_bytes(std::span(slab)), on_device);
+          staging.store(on_device, std::as_writable_bytes(std::span(moved_back)), layout);
+
+          EXPECT_TRUE(shard == expected_shard(s, rows));
+          EXPECT_TRUE(moved_back == back);
+          EXPECT_EQ(meter->peak_bytes(), Staging::size_bytes(s.batch, s.heads, on_device.rows, s.columns * 8, num_heads));
+        }
+      }
+    }
+  });
 }
 
 TEST(Redistribution, TwoByteRowsArriveExactly) {
