@@ -63,6 +63,18 @@ Needs::Needs(const Pattern& pattern, const Orders& orders, const ChunkPlacement&
   if (pattern.causal() == Causal::kSequence) find_times(orders);
 }
 
+Needs::Needs(const Pattern& part, const ChunkPlacement& placement, const Needs& whole)
+    : pattern_(part),
+      placement_(placement),
+      spans_(whole.spans_),
+      is_convex_(whole.is_convex_),
+      first_key_time_(whole.first_key_time_),
+      last_query_time_(whole.last_query_time_),
+      rank_first_key_time_(whole.rank_first_key_time_),
+      rank_last_query_time_(whole.rank_last_query_time_) {
+  make_classes();
+}
+
 bool Needs::find_convexity() const {
   if (pattern_.causal() == Causal::kSequence) return false;
   // Every span of every rank must be long enough; only the last chunk can be shorter than the others.

@@ -23,6 +23,8 @@ class Needs {
  public:
   /// The pattern and the placement must outlive it.
   Needs(const Pattern& pattern, const Orders& orders, const ChunkPlacement& placement);
+  /// For some of the heads of the whole's pattern, on the same ranks; `placement` equals the whole's.
+  Needs(const Pattern& part, const ChunkPlacement& placement, const Needs& whole);
 
   /// Heads of a side (KV heads or query heads) fall into classes whose members need the same rows.
   std::int64_t num_classes(Side side) const { return static_cast<std::int64_t>(classes(side).size()); }

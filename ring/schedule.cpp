@@ -114,7 +114,7 @@ Schedule::Schedule(const Schedule& whole, const Slice& extent)
       orders_(whole.orders_),
       pattern_(problem_.specification, whole.problem_.shape, problem_.shape, extent.first_kv_head * problem_.shape.heads_per_kv_head()),
       placement_(whole.placement_),
-      needs_(pattern_, orders_, placement_),
+      needs_(pattern_, placement_, whole.needs_),
       backward_rotation_(whole.backward_rotation_),
       extent_(extent) {}
 
