@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
 
+#include "core/cuda/run_refinement.h"
 #include "core/error.h"
 #include "core/operand_checks.h"
 
@@ -54,22 +56,28 @@ bool are_disjoint(const Run& a, const Run& b) {
   return a.stride == b.stride && (a.first - b.first) % a.stride != 0;
 }
 
+/// A run of own rows meets a block's other side.
+struct Encounter {
+  Run own;
+  Meeting meeting;
+};
+
 /// Own runs of one launch with what they meet, for one chunk.
 struct Phase {
   struct Entry {
     Run own;
     std::vector<Meeting> meetings;
-    std::int64_t cost = 0;
   };
   std::vector<Entry> entries;
   std::map<Position, std::size_t> entry_at;
   Position end;  ///< behind all own runs
 
   /// False if the run overlaps another one.
-  bool add(const Run& own, const Meeting& meeting) {
+  bool add(const Encounter& encounter) {
+    const Run& own = encounter.own;
     const auto found = entry_at.find(own.first);
     if (found != entry_at.end() && entries[found->second].own == own) {
-      entries[found->second].meetings.push_back(meeting);
+      entries[found->second].meetings.push_back(encounter.meeting);
       return true;
     }
     const bool is_free = entries.empty() || end <= own.first ||
@@ -77,10 +85,74 @@ struct Phase {
     if (!is_free) return false;
     entry_at[own.first] = entries.size();
     end = entries.empty() ? last_of(own) + 1 : std::max(end, last_of(own) + 1);
-    entries.push_back({.own = own, .meetings = {meeting}});
+    entries.push_back({.own = own, .meetings = {encounter.meeting}});
     return true;
   }
+
+  /// Products of own and other rows, whole tiles of own rows counted.
+  std::int64_t cost(std::int32_t tile_rows) const {
+    std::int64_t sum = 0;
+    for (const Entry& entry : entries) {
+      std::int64_t others = 0;
+      for (const Meeting& meeting : entry.meetings) others += meeting.rows.count;
+      sum += ceil_div(entry.own.count, tile_rows) * tile_rows * others;
+    }
+    return sum;
+  }
 };
+
+/// One launch after the other, a new one where own runs overlap.
+std::vector<Phase> phases_in_turn(const std::vector<Encounter>& encounters) {
+  std::vector<Phase> phases(1);
+  for (const Encounter& encounter : encounters) {
+    if (phases.back().add(encounter)) continue;
+    phases.emplace_back();
+    phases.back().add(encounter);
+  }
+  return phases;
+}
+
+/// All in one launch: own runs are cut where they overlap, and each piece meets what its runs meet, in their order. nullopt if that can't be: a mask
+/// knows the rows of its block.
+std::optional<Phase> phase_of_pieces(const std::vector<Encounter>& encounters) {
+  std::vector<Run> runs;
+  std::map<std::pair<Position, std::pair<std::int64_t, std::int64_t>>, std::size_t> known;
+  std::vector<std::size_t> run_of_encounter;
+  for (const Encounter& encounter : encounters) {
+    if (encounter.meeting.first_word >= 0) return std::nullopt;
+    const Run& own = encounter.own;
+    const auto [place, is_new] = known.try_emplace({own.first, {own.stride, own.count}}, runs.size());
+    if (is_new) runs.push_back(own);
+    run_of_encounter.push_back(place->second);
+  }
+  const auto pieces = refine_runs(runs);
+  if (!pieces) return std::nullopt;
+  Phase phase;
+  for (const RefinedRun& piece : *pieces) {
+    Phase::Entry entry{.own = piece.run, .meetings = {}};
+    for (std::size_t i = 0; i < encounters.size(); ++i) {
+      if (std::ranges::binary_search(piece.members, run_of_encounter[i])) entry.meetings.push_back(encounters[i].meeting);
+    }
+    phase.entries.push_back(std::move(entry));
+  }
+  return phase;
+}
+
+/// What pieces may cost more (their last tiles are fuller of nothing) than launches in turn, which load and store the state each time and end each
+/// with idle multiprocessors.
+constexpr double kCostOfTurns = 1.25;
+
+std::vector<Phase> arranged(const std::vector<Encounter>& encounters, std::int32_t tile_rows) {
+  std::vector<Phase> turns = phases_in_turn(encounters);
+  if (turns.size() == 1) return turns;
+  std::optional<Phase> pieces = phase_of_pieces(encounters);
+  std::int64_t cost_of_turns = 0;
+  for (const Phase& phase : turns) cost_of_turns += phase.cost(tile_rows);
+  if (!pieces || static_cast<double>(pieces->cost(tile_rows)) > kCostOfTurns * static_cast<double>(cost_of_turns)) return turns;
+  turns.clear();
+  turns.push_back(std::move(*pieces));
+  return turns;
+}
 
 class WorkListBuilder {
  public:
@@ -112,16 +184,17 @@ class WorkListBuilder {
   };
 
   void add_group(const HeadFamily& family, const Meetings& group, std::vector<std::vector<Seed>>& seeds) {
-    std::vector<Phase> phases(1);
+    std::vector<Encounter> encounters;
     for (const ChunkRows& other : group.others) {
       const ChunkRows& queries = owner_ == Owner::kQueries ? group.chunk : other;
       const ChunkRows& keys = owner_ == Owner::kQueries ? other : group.chunk;
       for (std::int64_t i = 0; i < pattern_.num_branches(); ++i) {
         for (std::size_t offset = 0; offset < family.query_heads.size(); ++offset) {
-          add_blocks(family, i, offset, queries, keys, phases);
+          add_blocks(family, i, offset, queries, keys, encounters);
         }
       }
     }
+    std::vector<Phase> phases = arranged(encounters, tile_rows_.own);
     if (seeds.size() < phases.size()) seeds.resize(phases.size());
     for (std::size_t i = 0; i < phases.size(); ++i) {
       for (Phase::Entry& entry : phases[i].entries) add_own_run(group.chunk, entry, seeds[i]);
@@ -129,7 +202,7 @@ class WorkListBuilder {
   }
 
   void add_blocks(const HeadFamily& family, std::int64_t branch_index, std::size_t offset, const ChunkRows& queries, const ChunkRows& keys,
-                  std::vector<Phase>& phases) {
+                  std::vector<Encounter>& encounters) {
     const Branch& branch = pattern_.branch(branch_index);
     const std::int64_t head = family.query_heads[offset];
     if (!branch.has_head(head)) return;
@@ -148,11 +221,7 @@ class WorkListBuilder {
       } else {
         list_.num_allowed_pairs += num_pairs * std::ssize(family.own_heads) * pattern_.shape().batch;
       }
-      const Run& own = own_queries ? block.queries : block.keys;
-      if (!phases.back().add(own, meeting)) {
-        phases.emplace_back();
-        phases.back().add(own, meeting);
-      }
+      encounters.push_back({.own = own_queries ? block.queries : block.keys, .meeting = meeting});
     }
   }
 

@@ -30,8 +30,9 @@ struct WorkList {
   std::int64_t num_allowed_pairs = 0;
 };
 
-/// Every own row meets its blocks in the order of the pairs, of a pair's branches, of the heads of a group and of a branch's blocks. Blocks whose own
-/// runs are equal go to one launch, one after the other; where own runs overlap otherwise, a new launch begins.
+/// Every own row meets its blocks in the order of the pairs, of a pair's branches, of the heads of a group and of a branch's blocks. Where own runs
+/// overlap they are cut into pieces that meet what each run meets, in one launch; where that would waste too much of the tiles, blocks whose own runs
+/// are equal go to one launch, one after the other, and a new launch begins where own runs overlap otherwise. Bits are the same either way.
 /// Throws usage_error where a chunk has more rows than a kernel can count (2^31).
 WorkList make_work_list(const Pattern& pattern, std::span<const ChunkPair> pairs, Owner owner, TileRows tile_rows);
 

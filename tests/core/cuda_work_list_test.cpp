@@ -157,5 +157,18 @@ TEST(WorkList, TakesDensePairsInOneLaunch) {
   EXPECT_EQ(list.tiles.size(), 2U * 4 * 3 * 4);
 }
 
+TEST(WorkList, TakesBranchesWithOverlappingRowsInOneLaunch) {
+  const Shape shape{.batch = 1, .tokens = 2048, .heads = 4, .kv_heads = 4, .head_dim = 8};
+  Specification specification{.segment_lengths = {512, 1024, 2048}, .dilation_rates = {1, 2, 4}};
+  specification.offset = Offset::kHeadMod;
+  const Pattern pattern(specification, shape);
+  for (const Owner owner : {Owner::kQueries, Owner::kKeys}) {
+    const WorkList list = make_work_list(pattern, ring_pairs(2048, 512), owner, kTileRows);
+
+    EXPECT_EQ(list.launch_ends.size(), 1U);
+    EXPECT_EQ(list.tiles.size(), 4U * 2048 / 32) << "no tile is cut short";
+  }
+}
+
 }  // namespace
 }  // namespace hilbertring
