@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
-#include <utility>
 
 namespace hilbertring {
 
 namespace {
 
-constexpr std::int64_t kMaxGrid = 64;         ///< common multiple of strides
-constexpr std::int64_t kMaxWork = 1'000'000;  ///< cells times runs: milliseconds
+/// Runs, and residues modulo the common multiple of strides, are sets of bits: GPUs wait while a list is made.
+constexpr std::int64_t kMaxBits = 64;
 
 /// Where a cut may lie without changing which of a run's positions are behind it.
 struct Window {
@@ -22,6 +21,12 @@ Window end_window(const Run& run) {
   const std::int64_t last = run[run.count - 1].value;
   return {last + 1, last + run.stride};
 }
+
+/// A run as cuts and residues know it.
+struct Extent {
+  std::int64_t begin, end;
+  std::uint64_t residues;
+};
 
 /// The fewest cuts that leave no window without one, ascending.
 std::vector<std::int64_t> cuts_for(std::span<const Run> runs) {
@@ -48,18 +53,23 @@ Run run_between(std::int64_t begin, std::int64_t end, std::int64_t first, std::i
   return {.first = Position(at), .stride = stride, .count = at < end ? (end - 1 - at) / stride + 1 : 0};
 }
 
-/// Appends a set of residues modulo `grid` in [begin, end) as few runs: of the smallest stride first that a subset makes up.
-void append_runs(std::int64_t begin, std::int64_t end, std::vector<bool> residues, const std::vector<std::size_t>& members,
+/// first, first + stride, ... below grid.
+std::uint64_t residues_of(std::int64_t first, std::int64_t stride, std::int64_t grid) {
+  std::uint64_t bits = 0;
+  for (std::int64_t r = residue(first, stride); r < grid; r += stride) bits |= std::uint64_t{1} << r;
+  return bits;
+}
+
+/// Appends the positions of [begin, end) whose residues modulo `grid` are in the set as few runs: of the smallest stride first that a subset makes
+/// up.
+void append_runs(std::int64_t begin, std::int64_t end, std::uint64_t residues, std::int64_t grid, std::uint64_t members,
                  std::vector<RefinedRun>& refined) {
-  const auto grid = static_cast<std::int64_t>(residues.size());
-  const auto has = [&](std::int64_t r) { return residues[static_cast<std::size_t>(r)]; };
-  for (std::int64_t stride = 1; stride <= grid; ++stride) {
+  for (std::int64_t stride = 1; residues != 0; ++stride) {
     if (grid % stride != 0) continue;
     for (std::int64_t first = 0; first < stride; ++first) {
-      bool has_all = true;
-      for (std::int64_t r = first; r < grid; r += stride) has_all = has_all && has(r);
-      if (!has_all) continue;
-      for (std::int64_t r = first; r < grid; r += stride) residues[static_cast<std::size_t>(r)] = false;
+      const std::uint64_t subset = residues_of(first, stride, grid);
+      if ((residues & subset) != subset) continue;
+      residues &= ~subset;
       const Run run = run_between(begin, end, first, stride);
       if (run.count > 0) refined.push_back({run, members});
     }
@@ -72,28 +82,27 @@ std::optional<std::vector<RefinedRun>> refine_runs(std::span<const Run> runs) {
   std::int64_t grid = 1;
   for (const Run& run : runs) {
     grid = std::lcm(grid, run.stride);
-    if (grid > kMaxGrid) return std::nullopt;
+    if (grid > kMaxBits) return std::nullopt;
   }
-  const std::vector<std::int64_t> cuts = cuts_for(runs);
-  if (std::ssize(cuts) * grid * std::ssize(runs) > kMaxWork) return std::nullopt;
+  if (std::ssize(runs) > kMaxBits) return std::nullopt;
 
-  std::vector<std::pair<std::int64_t, std::int64_t>> extents;
-  for (const Run& run : runs) extents.emplace_back(cut_in(cuts, begin_window(run)), cut_in(cuts, end_window(run)));
+  const std::vector<std::int64_t> cuts = cuts_for(runs);
+  std::vector<Extent> extents;
+  for (const Run& run : runs) {
+    extents.push_back({cut_in(cuts, begin_window(run)), cut_in(cuts, end_window(run)), residues_of(run.first.value, run.stride, grid)});
+  }
   std::vector<RefinedRun> refined;
   for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
-    std::map<std::vector<std::size_t>, std::vector<bool>> residues_of;
+    std::map<std::uint64_t, std::uint64_t> residues_by_members;
     for (std::int64_t r = 0; r < grid; ++r) {
-      std::vector<std::size_t> members;
-      for (std::size_t i = 0; i < runs.size(); ++i) {
-        const bool spans = extents[i].first <= cuts[c] && cuts[c + 1] <= extents[i].second;
-        if (spans && residue(r - runs[i].first.value, runs[i].stride) == 0) members.push_back(i);
+      std::uint64_t members = 0;
+      for (std::size_t i = 0; i < extents.size(); ++i) {
+        const bool is_inside = extents[i].begin <= cuts[c] && cuts[c + 1] <= extents[i].end && (extents[i].residues >> r & 1) != 0;
+        members |= std::uint64_t{is_inside} << i;
       }
-      if (members.empty()) continue;
-      auto& residues = residues_of[std::move(members)];
-      residues.resize(static_cast<std::size_t>(grid));
-      residues[static_cast<std::size_t>(r)] = true;
+      if (members != 0) residues_by_members[members] |= std::uint64_t{1} << r;
     }
-    for (const auto& [members, residues] : residues_of) append_runs(cuts[c], cuts[c + 1], residues, members, refined);
+    for (const auto& [members, residues] : residues_by_members) append_runs(cuts[c], cuts[c + 1], residues, grid, members, refined);
   }
   return refined;
 }

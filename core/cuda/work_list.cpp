@@ -131,7 +131,7 @@ std::optional<Phase> phase_of_pieces(const std::vector<Encounter>& encounters) {
   for (const RefinedRun& piece : *pieces) {
     Phase::Entry entry{.own = piece.run, .meetings = {}};
     for (std::size_t i = 0; i < encounters.size(); ++i) {
-      if (std::ranges::binary_search(piece.members, run_of_encounter[i])) entry.meetings.push_back(encounters[i].meeting);
+      if (piece.lies_in(run_of_encounter[i])) entry.meetings.push_back(encounters[i].meeting);
     }
     phase.entries.push_back(std::move(entry));
   }

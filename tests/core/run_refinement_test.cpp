@@ -13,10 +13,10 @@ namespace {
 using Runs = std::vector<Run>;  // in a test Run is a member of GoogleTest's
 
 /// Which runs each position lies in.
-std::map<std::int64_t, std::vector<std::size_t>> members_by_definition(const Runs& runs) {
-  std::map<std::int64_t, std::vector<std::size_t>> members;
+std::map<std::int64_t, std::uint64_t> members_by_definition(const Runs& runs) {
+  std::map<std::int64_t, std::uint64_t> members;
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    for (std::int64_t j = 0; j < runs[i].count; ++j) members[runs[i][j].value].push_back(i);
+    for (std::int64_t j = 0; j < runs[i].count; ++j) members[runs[i][j].value] |= std::uint64_t{1} << i;
   }
   return members;
 }
@@ -32,7 +32,7 @@ TEST(RefineRuns, PiecesAreDisjointAndKnowWhichRunsTheyLieIn) {
     const auto pieces = refine_runs(runs);
 
     ASSERT_TRUE(pieces.has_value());
-    std::map<std::int64_t, std::vector<std::size_t>> members;
+    std::map<std::int64_t, std::uint64_t> members;
     for (const RefinedRun& piece : *pieces) {
       for (std::int64_t j = 0; j < piece.run.count; ++j) ASSERT_TRUE(members.emplace(piece.run[j].value, piece.members).second) << "seed " << seed;
     }
