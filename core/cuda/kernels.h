@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <span>
 
 #include "core/block_attention.h"
 #include "core/compute_device.h"
@@ -19,6 +20,8 @@ struct Launch {
   const Meeting* meetings;
   const TimeExtremes* extremes;
   const std::uint32_t* mask_words;
+  std::span<const std::int64_t> strides;  ///< `WorkList::strides`, host
+  std::int32_t* num_claimed;              ///< 0 on the device: for thread blocks that claim tiles one after the other
   Causal causal;
   cudaStream_t stream;
 };

@@ -7,13 +7,14 @@
 
 namespace hilbertring {
 
-/// Rows of the other side that are folded at a time.
+/// Rows of the other side that the portable kernels fold at a time.
 inline constexpr int kOtherRows = 64;
 
 /// The rows that a thread block owns.
 struct OwnTile {
   std::int64_t first_row, first_position, stride;
   std::int64_t min_time, max_time;  ///< only with causality
+  std::int32_t stride_index;
   std::int32_t first_index;         ///< of its first row in the run
   std::int32_t num_rows;
   std::int32_t first_meeting, end_meeting;
@@ -39,6 +40,7 @@ __device__ inline OwnTile own_tile(const WorkView& work, const WorkTile& tile, s
   own.first_index = tile.tile * tile_rows;
   own.num_rows = min(tile_rows, run.rows.count - own.first_index);
   own.stride = run.rows.stride;
+  own.stride_index = run.rows.stride_index;
   own.first_row = run.rows.first_row + own.first_index * own.stride;
   own.first_position = run.rows.first_position + own.first_index * own.stride;
   own.first_meeting = run.first_meeting;
@@ -55,7 +57,7 @@ __device__ inline OwnTile own_tile(const WorkView& work, const WorkTile& tile, s
 
 /// Visits what an own tile meets: meetings in their order, tiles of a meeting ascending, empty ones left out. Kept in shared memory and advanced by
 /// one thread, because the others need their registers.
-template <Owner kOwner>
+template <Owner kOwner, std::int32_t kTileRows = kOtherRows>
 struct Walk {
   OwnTile own;
   std::int32_t meeting;
@@ -70,23 +72,23 @@ struct Walk {
   __device__ TileClass class_of(const WorkView& work, const Meeting& other, std::int32_t num_rows) const {
     TileClass by_causality = TileClass::kFull;
     if (work.causal != Causal::kNone) {
-      const TimeExtremes extremes = extremes_of(work, other.rows, next_index, num_rows, kOtherRows);
+      const TimeExtremes extremes = extremes_of(work, other.rows, next_index, num_rows, kTileRows);
       by_causality = kOwner == Owner::kQueries ? Pattern::class_of_times(own.min_time, own.max_time, extremes.min, extremes.max)
                                                : Pattern::class_of_times(extremes.min, extremes.max, own.min_time, own.max_time);
     }
-    const bool needs_mask = other.first_word >= 0 || num_rows < kOtherRows;
+    const bool needs_mask = other.first_word >= 0 || num_rows < kTileRows;
     return by_causality == TileClass::kFull && needs_mask ? TileClass::kPartial : by_causality;
   }
 
   __device__ Step next(const WorkView& work) {
     while (meeting < own.end_meeting) {
       const Meeting& other = work.meetings[meeting];
-      const std::int32_t num_rows = min(kOtherRows, other.rows.count - next_index);
+      const std::int32_t num_rows = min(kTileRows, other.rows.count - next_index);
       const TileClass tile_class = num_rows > 0 ? class_of(work, other, num_rows) : TileClass::kEmpty;
       // Positions ascend: behind a tile of keys that is too late there are only later ones.
       const bool is_over = num_rows <= 0 || (kOwner == Owner::kQueries && work.causal == Causal::kPosition && tile_class == TileClass::kEmpty);
       const Step step{tile_class, meeting, next_index, num_rows};
-      next_index = is_over ? 0 : next_index + kOtherRows;
+      next_index = is_over ? 0 : next_index + kTileRows;
       meeting += is_over ? 1 : 0;
       if (tile_class != TileClass::kEmpty) return step;
     }

@@ -1,0 +1,143 @@
+#pragma once
+
+#include <cstdint>
+
+#include "core/cuda/hopper_ptx.cuh"
+#include "core/cuda/launch.cuh"
+#include "core/cuda/mma.cuh"
+#include "core/cuda/walk.cuh"
+
+// How the Hopper kernels bring tiles to shared memory: one warp, the producer, walks the work and has the copy engine fill rings of stages, which warpgroups of
+// consumers empty.
+namespace hilbertring {
+
+/// Distinct strides of a launch that the copy engine knows; tiles of further ones are copied by hand.
+inline constexpr int kMaxMaps = 8;
+
+/// One tensor as the producer sees it.
+template <class Stored>
+struct MappedRows {
+  CUtensorMap maps[kMaxMaps];  ///< by stride index
+  DeviceRows<const Stored> rows;
+};
+
+/// Rows of kColumns 16-bit elements in shared memory as products read them: panels of 64 columns, one behind the other; the 16-byte pieces of a row are
+/// permuted by its number (what the copy engine calls a swizzle of 128 bytes).
+template <int kRows, int kColumns>
+struct PanelTile {
+  static constexpr int kPitch = 128;
+  static constexpr int kPanelBytes = kRows * kPitch;
+  static constexpr int kNumPanels = kColumns / 64;
+  static constexpr int kNumBytes = kNumPanels * kPanelBytes;
+  static constexpr int kPieces = kColumns / kPieceElements;
+
+  __device__ static std::uint32_t piece(std::uint32_t base, int row, int index) {
+    return base + static_cast<std::uint32_t>(index / 8 * kPanelBytes + row * kPitch + ((index % 8) ^ (row % 8)) * kPieceBytes);
+  }
+  /// The factor whose summed-over dimension is its columns, from the 16 columns numbered `step` on.
+  __device__ static std::uint64_t by_rows(std::uint32_t base, int first_row, int step) {
+    return factor_in_shared(base + static_cast<std::uint32_t>(step / 4 * kPanelBytes + first_row * kPitch + step % 4 * 32), kPanelBytes);
+  }
+  /// The factor whose summed-over dimension is its rows, from the 16 rows numbered `step` on.
+  __device__ static std::uint64_t by_columns(std::uint32_t base, int step) {
+    return factor_in_shared(base + static_cast<std::uint32_t>(step * 16 * kPitch), kPanelBytes);
+  }
+};
+
+/// A place in a ring of stages, with the parity of the phase in which its barriers are.
+template <int kStages>
+struct RingPlace {
+  int index = 0;
+  std::uint32_t parity = 0;
+
+  __device__ void advance() {
+    index = index + 1 == kStages ? 0 : index + 1;
+    parity ^= index == 0 ? 1U : 0U;
+  }
+};
+
+/// Barriers of a ring: the producer waits for `empty`, consumers for `full`.
+template <int kStages>
+struct RingBarriers {
+  std::uint64_t full[kStages], empty[kStages];
+
+  __device__ void init(int num_producers, int num_consumers) {
+    for (int i = 0; i < kStages; ++i) {
+      init_barrier(shared_address(&full[i]), num_producers);
+      init_barrier(shared_address(&empty[i]), num_consumers);
+    }
+  }
+  __device__ void wait_until_full(const RingPlace<kStages>& place) { wait_for(shared_address(&full[place.index]), place.parity); }
+  __device__ void wait_until_empty(const RingPlace<kStages>& place) { wait_for(shared_address(&empty[place.index]), place.parity ^ 1U); }
+  __device__ std::uint32_t full_at(const RingPlace<kStages>& place) { return shared_address(&full[place.index]); }
+  /// One lane of each consuming warp says so.
+  __device__ void release(const RingPlace<kStages>& place) {
+    if (threadIdx.x % kWarpThreads == 0) arrive(shared_address(&empty[place.index]));
+  }
+};
+
+/// Rows of a tile to be fetched.
+struct SourceRows {
+  std::int64_t first_row, stride;
+  std::int32_t stride_index, num_rows, batch, head;
+};
+
+__device__ inline SourceRows source_of(const OwnTile& own, std::int32_t head) {
+  return {own.first_row, own.stride, own.stride_index, own.num_rows, own.batch, head};
+}
+__device__ inline SourceRows source_of(const RowRun& run, const Step& step, std::int32_t batch, std::int32_t head) {
+  return {run.first_row + step.first_index * run.stride, run.stride, run.stride_index, step.num_rows, batch, head};
+}
+
+/// Has the copy engine fetch a whole tile; one thread.
+template <int kRows, int kColumns, class Stored>
+__device__ void fetch_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const SourceRows& from, std::uint32_t barrier) {
+  using Tile = PanelTile<kRows, kColumns>;
+  arrive_expecting(barrier, Tile::kNumBytes);
+  const auto row = static_cast<std::uint32_t>(from.first_row);
+  const auto stride = static_cast<std::uint32_t>(from.stride);
+  const auto plane = static_cast<std::int32_t>(from.batch * tensor.rows.heads) + from.head;
+#pragma unroll
+  for (int panel = 0; panel < Tile::kNumPanels; ++panel) {
+    const std::int32_t at[4] = {panel * 64, static_cast<std::int32_t>(row % stride), static_cast<std::int32_t>(row / stride), plane};
+    copy_box(to + static_cast<std::uint32_t>(panel * Tile::kPanelBytes), &tensor.maps[from.stride_index], at, barrier);
+  }
+}
+
+/// Copies a tile of fewer rows, or of a stride without a map, piece by piece; a warp. Rows that do not exist are not read and become 0.
+template <int kRows, int kColumns, class Stored>
+__device__ void copy_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const SourceRows& from, std::uint32_t barrier) {
+  using Tile = PanelTile<kRows, kColumns>;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
+  const Stored* const first = tensor.rows.row(from.batch, from.head, from.first_row);
+  const std::int64_t pitch = from.stride * tensor.rows.columns;
+#pragma unroll 4
+  for (int i = lane; i < kRows * Tile::kPieces; i += kWarpThreads) {
+    const int row = i / Tile::kPieces;
+    const int index = i % Tile::kPieces;
+    const bool is_valid = row < from.num_rows && index * kPieceElements < tensor.rows.columns;
+    copy_async_16(Tile::piece(to, row, index), is_valid ? first + row * pitch + index * kPieceElements : first, is_valid);
+  }
+  wait_for_copies();
+  publish_to_async_proxy();
+  __syncwarp();
+  if (lane == 0) arrive(barrier);
+}
+
+/// Brings a tile and arrives at the barrier once; a warp.
+template <int kRows, int kColumns, class Stored>
+__device__ void load_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const SourceRows& from, std::uint32_t barrier) {
+  if (from.num_rows == kRows && from.stride_index < kMaxMaps) {
+    __syncwarp();
+    if (threadIdx.x % kWarpThreads == 0) fetch_tile<kRows, kColumns>(to, tensor, from, barrier);
+  } else {
+    copy_tile<kRows, kColumns>(to, tensor, from, barrier);
+  }
+}
+
+/// Times of the rows; a warp. What follows at a barrier publishes them.
+__device__ inline void load_times(std::int64_t* to, const std::int64_t* times, const SourceRows& from) {
+  for (int i = static_cast<int>(threadIdx.x) % kWarpThreads; i < from.num_rows; i += kWarpThreads) to[i] = times[from.first_row + i * from.stride];
+}
+
+}  // namespace hilbertring
