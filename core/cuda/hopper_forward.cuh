@@ -11,13 +11,15 @@
 
 // Forward on Hopper (sm_90a). As many thread blocks as multiprocessors; each claims work tiles one after the other:
 //
-//   producer warp   | claim tile, walk | Q -> slot | K0 V0 -> stage 0 | K1 V1 -> stage 1 | ... | next tile's Q | K0 V0 | ...
-//   consumers A     |   S0 = Q K0 | softmax 0 | S1, O += P0 V0 | softmax 1      | S2, O += P1 V1 | ... | O += Pn Vn | store
+//   producer warp   | claim tile, walk | Q -> slot | K0 | K1 V0 | K2 V1 | ... | next tile's Q | K0 Vn | K1 V0 | ...
+//   consumers A     |   S0 = Q K0 | softmax 0 | S1, O += P0 V0 | softmax 1      | S2, O += P1 V1 | softmax 2 | ...
 //   consumers B     |     ...           S0    | softmax 0      | S1, O += P0 V0 | softmax 1      | ...
 //
-// A warpgroup of consumers owns 64 queries. Its products of one step run while it takes the softmax of the step before, and the warpgroups take turns
-// in handing products in, so that one's softmax hides behind another's products. The state (largest score, sum, O) stays in registers from the first
-// step of a tile to its last; every step adds to it in the same way whichever call it belongs to, and sums up a row before the row's sum takes it.
+// A warpgroup of consumers owns 64 queries. The softmax of one step runs while the product of the step before is added to O, and the warpgroups take
+// turns in handing products in, so that one's softmax hides behind another's products. This goes on from tile to tile: the first scores of a tile are
+// computed together with the last product of the tile before, and only then O is stored and the next one loaded.
+// The state (largest score, sum, O) stays in registers from the first step of a tile to its last; every step adds to it in the same way whichever call
+// it belongs to, and sums up a row before the row's sum takes it.
 namespace hilbertring {
 
 /// Keys that are folded at a time.
@@ -33,7 +35,7 @@ struct HopperForwardShape<64> {
 template <>
 struct HopperForwardShape<128> {
   static constexpr int kGroups = 2, kStages = 2;
-  static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+  static constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;
 };
 constexpr TileRows hopper_forward_tile_rows(std::int64_t head_dim) {
   return {.own = 64 * (head_dim <= 64 ? HopperForwardShape<64>::kGroups : HopperForwardShape<128>::kGroups), .other = kHopperKeys};
@@ -51,10 +53,10 @@ struct HopperForwardParameters {
   std::int64_t num_tiles;
 };
 
-/// A step as consumers see it.
+/// A step as consumers see it. One of class kEmpty: there is no more work.
 struct PublishedStep {
   Step step;
-  bool is_last;
+  bool begins_tile;
 };
 
 template <int kColumns>
@@ -69,10 +71,12 @@ struct HopperForwardShared {
   alignas(1024) std::byte values[Shape::kStages][KeyTile::kNumBytes];
   std::int64_t query_times[2][kOwnRows];
   std::int64_t key_times[Shape::kStages][kHopperKeys];
-  OwnTile own[2];  ///< without rows: there is no more work
+  OwnTile own[2];
   PublishedStep steps[Shape::kStages];
   Walk<Owner::kQueries, kHopperKeys> walk;
   Step next_step;
+  unsigned long long num_masked_pairs[4 * Shape::kGroups];  ///< allowed ones of partial tiles, by warp
+  float unread[kWarpgroupThreads * Shape::kGroups];
 };
 
 template <int kColumns>
@@ -105,40 +109,48 @@ struct HopperForwardBlock {
 // ---- The producer: all functions are called by its whole warp.
 
 template <class Stored, int kColumns>
-__device__ void load_queries(const HopperForwardBlock<Stored, kColumns>& block, const RingPlace<2>& slot) {
+__device__ void load_queries(const HopperForwardBlock<Stored, kColumns>& block, const RowRun& run, const RingPlace<2>& slot) {
   auto& shared = block.shared;
-  block.barriers.queries.wait_until_empty(slot);
+  const auto& p = block.p;
   const OwnTile& own = shared.walk.own;
-  const SourceRows from = source_of(own, own.head);
+  const TileSource from = tile_source(run, own.first_index, own.num_rows, static_cast<std::int32_t>(own.batch * p.q.rows.heads) + own.head);
+  block.barriers.queries.wait_until_empty(slot);
   if (threadIdx.x % kWarpThreads == 0) shared.own[slot.index] = own;
-  if (block.p.work.causal == Causal::kSequence) load_times(shared.query_times[slot.index], block.p.work.query_times, from);
-  load_tile<HopperForwardShared<kColumns>::kOwnRows, kColumns>(shared_address(shared.queries[slot.index]), block.p.q, from,
+  if (p.work.causal == Causal::kSequence) load_times(shared.query_times[slot.index], p.work.query_times, from);
+  load_tile<HopperForwardShared<kColumns>::kOwnRows, kColumns>(shared_address(shared.queries[slot.index]), p.q, from,
                                                                block.barriers.queries.full_at(slot));
 }
 
-/// Loads the step that the walk has found last and finds the next. Returns whether there is none.
+/// Has the rows of O come as far as the second-level cache.
+template <class Stored>
+__device__ void prefetch_output(const HopperForwardParameters<Stored>& p, const OwnTile& own) {
+  for (int i = static_cast<int>(threadIdx.x) % kWarpThreads; i < own.num_rows; i += kWarpThreads) {
+    prefetch_bytes(p.o.row(own.batch, own.head, own.first_row + i * own.stride), static_cast<int>(p.o.columns * sizeof(float)));
+  }
+}
+
 template <class Stored, int kColumns>
-__device__ bool load_step(const HopperForwardBlock<Stored, kColumns>& block, const typename HopperForwardBlock<Stored, kColumns>::StagePlace& stage) {
+__device__ void load_keys(const HopperForwardBlock<Stored, kColumns>& block, const PublishedStep& published, const TileSource& from,
+                          const typename HopperForwardBlock<Stored, kColumns>::StagePlace& stage) {
   auto& shared = block.shared;
   const auto& p = block.p;
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
-  const Step step = shared.next_step;
-  const SourceRows from = source_of(p.work.meetings[step.meeting].rows, step, shared.walk.own.batch, shared.walk.own.head / p.work.heads_per_kv_head);
-  __syncwarp();
-  if (is_leader) shared.next_step = shared.walk.next(p.work);
-  __syncwarp();
-  const bool is_last = shared.next_step.tile_class == TileClass::kEmpty;
   block.barriers.keys.wait_until_empty(stage);
-  if (is_leader) shared.steps[stage.index] = {step, is_last};
-  if (p.work.causal == Causal::kSequence && step.tile_class == TileClass::kPartial) {
+  if (is_leader) shared.steps[stage.index] = published;
+  if (p.work.causal == Causal::kSequence && published.step.tile_class == TileClass::kPartial) {
     load_times(shared.key_times[stage.index], p.work.key_times, from);
   }
   load_tile<kHopperKeys, kColumns>(shared_address(shared.keys[stage.index]), p.k, from, block.barriers.keys.full_at(stage));
-  block.barriers.values.wait_until_empty(stage);
-  load_tile<kHopperKeys, kColumns>(shared_address(shared.values[stage.index]), p.v, from, block.barriers.values.full_at(stage));
-  return is_last;
 }
 
+template <class Stored, int kColumns>
+__device__ void load_values(const HopperForwardBlock<Stored, kColumns>& block, const TileSource& from,
+                            const typename HopperForwardBlock<Stored, kColumns>::StagePlace& stage) {
+  block.barriers.values.wait_until_empty(stage);
+  load_tile<kHopperKeys, kColumns>(shared_address(block.shared.values[stage.index]), block.p.v, from, block.barriers.values.full_at(stage));
+}
+
+/// Values follow a step behind keys, as consumers want them: a stage of values is free only when the next step's scores have been computed.
 template <class Stored, int kColumns>
 __device__ void produce(const HopperForwardBlock<Stored, kColumns>& block) {
   using Block = HopperForwardBlock<Stored, kColumns>;
@@ -146,27 +158,49 @@ __device__ void produce(const HopperForwardBlock<Stored, kColumns>& block) {
   const auto& p = block.p;
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
   typename Block::SlotPlace slot;
-  typename Block::StagePlace stage;
+  typename Block::StagePlace key_stage, value_stage;
+  TileSource values{};
+  unsigned long long num_pairs = 0;
   for (std::int64_t tile = blockIdx.x; tile < p.num_tiles;) {
     // Asked for early: the answer takes as long as a step.
     const int claim = is_leader ? atomicAdd(p.num_claimed, 1) : 0;
+    const WorkTile work_tile = p.work.tiles[tile];
     if (is_leader) {
-      shared.walk.start(own_tile(p.work, p.work.tiles[tile], Block::Shared::kOwnRows));
+      shared.walk.start(own_tile(p.work, work_tile, Block::Shared::kOwnRows));
       shared.next_step = shared.walk.next(p.work);
     }
     __syncwarp();
-    if (shared.next_step.tile_class != TileClass::kEmpty) {
-      load_queries(block, slot);
-      slot.advance();
-      for (bool is_last = false; !is_last; stage.advance()) is_last = load_step(block, stage);
+    const auto key_plane = static_cast<std::int32_t>(work_tile.batch * p.k.rows.heads) + work_tile.head / p.work.heads_per_kv_head;
+    bool begins_tile = true;
+    for (Step step = shared.next_step; step.tile_class != TileClass::kEmpty; step = shared.next_step) {
+      const TileSource from = tile_source(p.work.meetings[step.meeting].rows, step.first_index, step.num_rows, key_plane);
+      if (begins_tile) {
+        load_queries(block, p.work.own_runs[work_tile.own_run].rows, slot);
+        slot.advance();
+      }
+      // All that can be is done before there is room for the keys: what comes between that and their copy holds the products up.
+      __syncwarp();
+      if (is_leader) shared.next_step = shared.walk.next(p.work);
+      load_keys(block, {step, begins_tile}, from, key_stage);
+      key_stage.advance();
+      if (values.num_rows > 0) {
+        load_values(block, values, value_stage);
+        value_stage.advance();
+      }
+      values = from;
+      if (begins_tile) prefetch_output(p, shared.walk.own);
+      if (step.tile_class == TileClass::kFull) num_pairs += static_cast<unsigned>(shared.walk.own.num_rows * step.num_rows);
+      begins_tile = false;
+      __syncwarp();
     }
     tile = gridDim.x + static_cast<std::int64_t>(__shfl_sync(0xffffffffU, claim, 0));
   }
-  block.barriers.queries.wait_until_empty(slot);
-  if (is_leader) {
-    shared.own[slot.index].num_rows = 0;
-    arrive(block.barriers.queries.full_at(slot));
-  }
+  if (values.num_rows > 0) load_values(block, values, value_stage);
+  block.barriers.keys.wait_until_empty(key_stage);
+  if (!is_leader) return;
+  if (p.pair_counter != nullptr) atomicAdd(p.pair_counter, num_pairs);
+  shared.steps[key_stage.index].step.tile_class = TileClass::kEmpty;
+  arrive(block.barriers.keys.full_at(key_stage));
 }
 
 // ---- The consumers: all functions are called by a whole warpgroup, which has 64 rows of the own tile.
@@ -181,10 +215,7 @@ __device__ inline int first_row_of_consumer() {
 __device__ inline int first_column_of_consumer() { return static_cast<int>(threadIdx.x) % 4 * 2; }
 
 template <int kColumns>
-struct HopperState {
-  float max[2], sum[2];
-  float o[kColumns / 8][4];
-};
+using HopperOutput = float[kColumns / 8][4];
 using HopperScores = float[kHopperKeys / 8][4];
 using HopperProbabilities = std::uint32_t[kHopperKeys / 16][4];
 
@@ -198,39 +229,51 @@ __device__ void for_each_row_of_consumer(const OwnTile& own, Visit&& visit) {
   }
 }
 
-template <class Stored, int kColumns>
-__device__ __forceinline__ void load_state(const HopperForwardParameters<Stored>& p, const OwnTile& own, HopperState<kColumns>& state) {
-  state.max[0] = state.max[1] = -INFINITY;
-  state.sum[0] = state.sum[1] = 0.0F;
-#pragma unroll
-  for (int i = 0; i < kColumns / 2; ++i) state.o[i / 4][i % 4] = 0.0F;
+template <class Stored>
+__device__ __forceinline__ void load_sums(const HopperForwardParameters<Stored>& p, const OwnTile& own, float (&max)[2], float (&sum)[2]) {
+  max[0] = max[1] = -INFINITY;
+  sum[0] = sum[1] = 0.0F;
   for_each_row_of_consumer(own, [&](int half, std::int64_t row) {
-    state.max[half] = *p.row_max.row(own.batch, own.head, row);
-    state.sum[half] = *p.row_sum.row(own.batch, own.head, row);
-    const float* from = p.o.row(own.batch, own.head, row) + first_column_of_consumer();
+    max[half] = *p.row_max.row(own.batch, own.head, row);
+    sum[half] = *p.row_sum.row(own.batch, own.head, row);
+  });
+}
+
+template <class Stored>
+__device__ __forceinline__ void store_sums(const HopperForwardParameters<Stored>& p, const OwnTile& own, const float (&max)[2], const float (&sum)[2]) {
+  if (threadIdx.x % 4 != 0) return;
+  for_each_row_of_consumer(own, [&](int half, std::int64_t row) {
+    *p.row_max.row(own.batch, own.head, row) = max[half];
+    *p.row_sum.row(own.batch, own.head, row) = sum[half];
+  });
+}
+
+/// Calls visit(address of two neighbours, or of nothing that exists; whether they exist; element of o) for the thread's part of O.
+template <class Stored, int kColumns, class Visit>
+__device__ __forceinline__ void for_each_two(const HopperForwardParameters<Stored>& p, const OwnTile& own, float (&o)[kColumns / 8][4], Visit&& visit) {
 #pragma unroll
-    for (int n = 0; n < kColumns / 8; ++n) {
-      if (8 * n >= p.o.columns) continue;
-      const float2 two = *reinterpret_cast<const float2*>(from + 8 * n);
-      state.o[n][2 * half] = two.x;
-      state.o[n][2 * half + 1] = two.y;
-    }
+  for (int half = 0; half < 2; ++half) {
+    const int row = first_row_of_consumer() + 8 * half;
+    float* const first = p.o.row(own.batch, own.head, own.first_row + row * own.stride) + first_column_of_consumer();
+    const int num_columns = row < own.num_rows ? static_cast<int>(p.o.columns) : 0;
+#pragma unroll
+    for (int n = 0; n < kColumns / 8; ++n) visit(reinterpret_cast<float2*>(first + 8 * n), 8 * n < num_columns, &o[n][2 * half]);
+  }
+}
+
+template <class Stored, int kColumns>
+__device__ __forceinline__ void load_output(const HopperForwardParameters<Stored>& p, const OwnTile& own, float (&o)[kColumns / 8][4]) {
+  for_each_two<Stored, kColumns>(p, own, o, [](const float2* from, bool exists, float* to) {
+    const float2 two = exists ? *from : float2{0.0F, 0.0F};
+    to[0] = two.x;
+    to[1] = two.y;
   });
 }
 
 template <class Stored, int kColumns>
-__device__ __forceinline__ void store_state(const HopperForwardParameters<Stored>& p, const OwnTile& own, const HopperState<kColumns>& state) {
-  for_each_row_of_consumer(own, [&](int half, std::int64_t row) {
-    if (threadIdx.x % 4 == 0) {
-      *p.row_max.row(own.batch, own.head, row) = state.max[half];
-      *p.row_sum.row(own.batch, own.head, row) = state.sum[half];
-    }
-    float* to = p.o.row(own.batch, own.head, row) + first_column_of_consumer();
-#pragma unroll
-    for (int n = 0; n < kColumns / 8; ++n) {
-      if (8 * n >= p.o.columns) continue;
-      *reinterpret_cast<float2*>(to + 8 * n) = make_float2(state.o[n][2 * half], state.o[n][2 * half + 1]);
-    }
+__device__ __forceinline__ void store_output(const HopperForwardParameters<Stored>& p, const OwnTile& own, float (&o)[kColumns / 8][4]) {
+  for_each_two<Stored, kColumns>(p, own, o, [](float2* to, bool exists, const float* from) {
+    if (exists) *to = make_float2(from[0], from[1]);
   });
 }
 
@@ -250,24 +293,32 @@ __device__ __forceinline__ void begin_scores(HopperScores& scores, HopperForward
 
 /// Hands in O += P V.
 template <class Stored, int kColumns>
-__device__ __forceinline__ void begin_output(HopperState<kColumns>& state, const HopperProbabilities& probabilities, HopperForwardShared<kColumns>& shared, int stage) {
+__device__ __forceinline__ void begin_output(float (&o)[kColumns / 8][4], const HopperProbabilities& probabilities, HopperForwardShared<kColumns>& shared, int stage) {
   const std::uint32_t values = shared_address(shared.values[stage]);
 #pragma unroll
   for (int step = 0; step < kHopperKeys / 16; ++step) {
-    multiply_add<Stored, true>(state.o, probabilities[step], HopperForwardShared<kColumns>::KeyTile::by_columns(values, step), true);
+    multiply_add<Stored, true>(o, probabilities[step], HopperForwardShared<kColumns>::KeyTile::by_columns(values, step), true);
   }
   end_group();
 }
 
-/// Bit i tells whether the row may see the thread's column i. A loop of its own: unrolled among the scores it would not fit the instruction cache.
+/// Bits of the thread's columns (it has two of every eight) that lie below a limit.
+__device__ inline std::uint32_t columns_below(int limit) {
+  const int rest = max(limit - first_column_of_consumer(), 0);
+  const int count = rest / 8 * 2 + min(rest % 8, 2);
+  return count >= 32 ? ~0U : (1U << count) - 1;
+}
+
+/// Bit i tells whether the row may see the thread's column i.
 __device__ inline std::uint32_t allowed_columns(const TileMask<Owner::kQueries>& mask, int row) {
   const ColumnRange range = mask.columns(row);
-  std::uint32_t allowed = 0;
+  std::uint32_t allowed = columns_below(range.end) & ~columns_below(range.begin);
+  if (!mask.asks_elements) return allowed;
+  // A loop apart from the scores: unrolled among them it would not fit the instruction cache.
 #pragma unroll 8
   for (int i = 0; i < kHopperKeys / 4; ++i) {
-    const int column = first_column_of_consumer() + i / 2 * 8 + i % 2;
-    const bool is_allowed = range.contains(column) && (!mask.asks_elements || mask.allows(row, column));
-    allowed |= (is_allowed ? 1U : 0U) << i;
+    const bool is_in_range = (allowed >> i & 1U) != 0;
+    if (is_in_range && !mask.allows(row, first_column_of_consumer() + i / 2 * 8 + i % 2)) allowed &= ~(1U << i);
   }
   return allowed;
 }
@@ -289,27 +340,23 @@ __device__ __forceinline__ unsigned mask_scores(HopperScores& scores, const Tile
   return num_allowed;
 }
 
-/// What is left to do for scores that have arrived: sign and mask. Frees the stage's keys. Returns whether the step is the tile's last.
+/// What is left to do for scores that have arrived: sign and mask. Frees the stage's keys.
 template <class Stored, int kColumns>
-__device__ __forceinline__ bool finish_scores(const HopperForwardBlock<Stored, kColumns>& block, HopperScores& scores, int slot,
-                              const typename HopperForwardBlock<Stored, kColumns>::StagePlace& stage, unsigned& num_allowed) {
+__device__ __forceinline__ void finish_scores(const HopperForwardBlock<Stored, kColumns>& block, HopperScores& scores, int slot,
+                                              const typename HopperForwardBlock<Stored, kColumns>::StagePlace& stage) {
   auto& shared = block.shared;
-  const PublishedStep& published = shared.steps[stage.index];
-  const bool is_last = published.is_last;
   if (block.p.score_sign != 1.0F) {
 #pragma unroll
     for (int i = 0; i < kHopperKeys / 2; ++i) scores[i / 4][i % 4] *= block.p.score_sign;
   }
-  const OwnTile& own = shared.own[slot];
-  if (published.step.tile_class == TileClass::kPartial) {
-    const Step step = published.step;
-    num_allowed += mask_scores(scores, tile_mask<Owner::kQueries>(block.p.work, own, step, shared.query_times[slot], shared.key_times[stage.index]));
-    __syncwarp();
-  } else if (threadIdx.x == kWarpgroupThreads) {
-    num_allowed += static_cast<unsigned>(own.num_rows * published.step.num_rows);
+  const Step& step = shared.steps[stage.index].step;
+  if (step.tile_class == TileClass::kPartial) {
+    const unsigned num_allowed = mask_scores(
+        scores, tile_mask<Owner::kQueries>(block.p.work, shared.own[slot], step, shared.query_times[slot], shared.key_times[stage.index]));
+    const unsigned sum = __reduce_add_sync(0xffffffffU, num_allowed);
+    if (threadIdx.x % kWarpThreads == 0) shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4] += sum;
   }
   block.barriers.keys.release(stage);
-  return is_last;
 }
 
 /// max <- max(max, scores), p = exp2(scores - max), sum <- rescale * sum + sum of p. Returns rescale = exp2(old max - max), O's factor, in `rescale`.
@@ -342,12 +389,24 @@ __device__ __forceinline__ void fold_scores(HopperScores& scores, float factor, 
   }
 }
 
-/// O <- rescale * O, and probabilities rounded to the left factor of their product with V.
-template <class Stored, int kColumns>
-__device__ __forceinline__ void prepare_output(HopperState<kColumns>& state, const float (&rescale)[2], const HopperScores& scores,
-                               HopperProbabilities& probabilities) {
+/// The assembler moves the softmax, which it takes for arithmetic like any other, behind a wait that follows it, where no product runs any more. But it
+/// keeps the order of memory accesses and waits: so the sums are stored, for nobody.
+template <int kColumns>
+__device__ __forceinline__ void keep_before_wait(HopperForwardShared<kColumns>& shared, const float (&sum)[2]) {
+  *reinterpret_cast<volatile float*>(&shared.unread[threadIdx.x - kWarpgroupThreads]) = __fadd_rn(sum[0], sum[1]);
+}
+
+/// O <- rescale * O, left out by warps whose rows all have a factor of 1, which changes no bit: after the first steps maxima seldom rise.
+template <int kQuads>
+__device__ __forceinline__ void rescale_output(float (&o)[kQuads][4], const float (&rescale)[2]) {
+  if (!__any_sync(0xffffffffU, rescale[0] != 1.0F || rescale[1] != 1.0F)) return;
 #pragma unroll
-  for (int i = 0; i < kColumns / 2; ++i) state.o[i / 4][i % 4] = __fmul_rn(state.o[i / 4][i % 4], rescale[i % 4 / 2]);
+  for (int i = 0; i < 4 * kQuads; ++i) o[i / 4][i % 4] = __fmul_rn(o[i / 4][i % 4], rescale[i % 4 / 2]);
+}
+
+/// The left factor of the product with V.
+template <class Stored>
+__device__ __forceinline__ void round_probabilities(const HopperScores& scores, HopperProbabilities& probabilities) {
 #pragma unroll
   for (int k = 0; k < kHopperKeys / 16; ++k) {
 #pragma unroll
@@ -367,81 +426,105 @@ __device__ void pass_turn() {
   meet_later(1 + (consumer_group() + 1) % kGroups, 2 * kWarpgroupThreads);
 }
 
-/// Folds all steps of a tile. `key_stage` is the place of its first step, and then of the next tile's.
+/// Folds the steps of all tiles.
 template <class Stored, int kColumns>
-__device__ __forceinline__ unsigned fold_tile(const HopperForwardBlock<Stored, kColumns>& block, int slot,
-                              typename HopperForwardBlock<Stored, kColumns>::StagePlace& key_stage, HopperState<kColumns>& state) {
-  constexpr int kGroups = HopperForwardShape<kColumns>::kGroups;
+__device__ __forceinline__ void consume_steps(const HopperForwardBlock<Stored, kColumns>& block) {
+  using Block = HopperForwardBlock<Stored, kColumns>;
+  constexpr int kGroups = Block::Shape::kGroups;
+  const auto& p = block.p;
   auto& shared = block.shared;
   auto& barriers = block.barriers;
-  const float factor = block.p.score_factor;
+  typename Block::StagePlace key_stage, value_stage;
+  typename Block::SlotPlace slot;
   HopperScores scores;
   HopperProbabilities probabilities;
-  float rescale[2];
-  unsigned num_allowed = 0;
-  auto value_stage = key_stage;
+  HopperOutput<kColumns> o;
+  float max[2], sum[2], rescale[2];
 
   barriers.keys.wait_until_full(key_stage);
+  if (shared.steps[key_stage.index].step.tile_class == TileClass::kEmpty) return;
+  barriers.queries.wait_until_full(slot);
+  load_sums(p, shared.own[slot.index], max, sum);
+  load_output<Stored, kColumns>(p, shared.own[slot.index], o);
   pin(scores);
   begin_products();
-  begin_scores<Stored>(scores, shared, slot, key_stage.index);
+  begin_scores<Stored>(scores, shared, slot.index, key_stage.index);
   wait_for_groups<0>();
   pin(scores);
-  bool is_last = finish_scores(block, scores, slot, key_stage, num_allowed);
+  finish_scores(block, scores, slot.index, key_stage);
   key_stage.advance();
-  fold_scores(scores, factor, state.max, state.sum, rescale);
-  prepare_output<Stored>(state, rescale, scores, probabilities);
-  while (!is_last) {
+  fold_scores(scores, p.score_factor, max, sum, rescale);
+  rescale_output(o, rescale);
+  round_probabilities<Stored>(scores, probabilities);
+  while (true) {
     barriers.keys.wait_until_full(key_stage);
+    const PublishedStep& published = shared.steps[key_stage.index];
+    if (published.step.tile_class == TileClass::kEmpty) break;
+    const bool begins_tile = published.begins_tile;
+    auto next_slot = slot;
+    float next_max[2], next_sum[2];
+    if (begins_tile) {
+      next_slot.advance();
+      barriers.queries.wait_until_full(next_slot);
+      load_sums(p, shared.own[next_slot.index], next_max, next_sum);
+    }
     wait_for_turn<kGroups>();
     pin(scores);
-    pin(state.o);
+    pin(o);
     begin_products();
-    begin_scores<Stored>(scores, shared, slot, key_stage.index);
+    begin_scores<Stored>(scores, shared, next_slot.index, key_stage.index);
     barriers.values.wait_until_full(value_stage);
-    begin_output<Stored>(state, probabilities, shared, value_stage.index);
+    begin_products();
+    begin_output<Stored, kColumns>(o, probabilities, shared, value_stage.index);
     pass_turn<kGroups>();
     wait_for_groups<1>();
     pin(scores);
-    is_last = finish_scores(block, scores, slot, key_stage, num_allowed);
+    finish_scores(block, scores, next_slot.index, key_stage);
     key_stage.advance();
-    fold_scores(scores, factor, state.max, state.sum, rescale);
+    if (begins_tile) {
+      store_sums(p, shared.own[slot.index], max, sum);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        max[half] = next_max[half];
+        sum[half] = next_sum[half];
+      }
+    }
+    fold_scores(scores, p.score_factor, max, sum, rescale);
+    keep_before_wait(shared, sum);
     wait_for_groups<0>();
-    pin(state.o);
+    pin(o);
     barriers.values.release(value_stage);
     value_stage.advance();
-    prepare_output<Stored>(state, rescale, scores, probabilities);
+    if (begins_tile) {
+      store_output<Stored, kColumns>(p, shared.own[slot.index], o);
+      __syncwarp();
+      barriers.queries.release(slot);
+      slot = next_slot;
+      load_output<Stored, kColumns>(p, shared.own[slot.index], o);
+    }
+    rescale_output(o, rescale);
+    round_probabilities<Stored>(scores, probabilities);
   }
   barriers.values.wait_until_full(value_stage);
-  pin(state.o);
+  pin(o);
   begin_products();
-  begin_output<Stored>(state, probabilities, shared, value_stage.index);
+  begin_output<Stored, kColumns>(o, probabilities, shared, value_stage.index);
   wait_for_groups<0>();
-  pin(state.o);
-  barriers.values.release(value_stage);
-  return num_allowed;
+  pin(o);
+  store_sums(p, shared.own[slot.index], max, sum);
+  store_output<Stored, kColumns>(p, shared.own[slot.index], o);
 }
 
 template <class Stored, int kColumns>
 __device__ __forceinline__ void consume(const HopperForwardBlock<Stored, kColumns>& block) {
-  using Block = HopperForwardBlock<Stored, kColumns>;
-  constexpr int kGroups = Block::Shape::kGroups;
+  constexpr int kGroups = HopperForwardShape<kColumns>::kGroups;
+  unsigned long long& num_masked_pairs = block.shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4];
+  if (threadIdx.x % kWarpThreads == 0) num_masked_pairs = 0;
   if (consumer_group() == kGroups - 1) pass_turn<kGroups>();
-  typename Block::StagePlace stage;
-  for (typename Block::SlotPlace slot;; slot.advance()) {
-    block.barriers.queries.wait_until_full(slot);
-    const OwnTile& own = block.shared.own[slot.index];
-    if (own.num_rows == 0) break;
-    HopperState<kColumns> state;
-    load_state(block.p, own, state);
-    const unsigned num_allowed = fold_tile(block, slot.index, stage, state);
-    store_state(block.p, own, state);
-    if (block.p.pair_counter != nullptr) add_to_counter(block.p.pair_counter, num_allowed);
-    __syncwarp();
-    block.barriers.queries.release(slot);
-  }
+  consume_steps(block);
   // The last turn that was passed on.
   if (consumer_group() == 0) wait_for_turn<kGroups>();
+  if (threadIdx.x % kWarpThreads == 0 && block.p.pair_counter != nullptr) atomicAdd(block.p.pair_counter, num_masked_pairs);
 }
 
 /// Empty but in code for sm_90a: `has_hopper_forward` sees the difference.

@@ -45,7 +45,10 @@ __device__ inline void copy_box(std::uint32_t to, const CUtensorMap* map, const 
       "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]), "r"(barrier)
       : "memory");
 }
-__device__ inline void prefetch_map(const CUtensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
+/// Multiples of 16 bytes, as far as the second-level cache.
+__device__ inline void prefetch_bytes(const void* from, int num_bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(num_bytes) : "memory");
+}
 
 /// Registers per thread of the calling warpgroup, from here on.
 template <int kCount>

@@ -76,40 +76,43 @@ struct RingBarriers {
   }
 };
 
-/// Rows of a tile to be fetched.
-struct SourceRows {
-  std::int64_t first_row, stride;
-  std::int32_t stride_index, num_rows, batch, head;
+/// Rows of a tile to be fetched: rows (index + i) * stride + residue of a plane (batch * heads + head), in the copy engine's terms, made before there is room
+/// for them.
+struct TileSource {
+  std::int32_t plane, residue, index, stride, stride_index;
+  std::int32_t num_rows;  ///< 0: nothing to fetch
 };
 
-__device__ inline SourceRows source_of(const OwnTile& own, std::int32_t head) {
-  return {own.first_row, own.stride, own.stride_index, own.num_rows, own.batch, head};
-}
-__device__ inline SourceRows source_of(const RowRun& run, const Step& step, std::int32_t batch, std::int32_t head) {
-  return {run.first_row + step.first_index * run.stride, run.stride, run.stride_index, step.num_rows, batch, head};
+__device__ inline TileSource tile_source(const RowRun& run, std::int32_t first_index, std::int32_t num_rows, std::int32_t plane) {
+  const auto first_row = static_cast<std::uint32_t>(run.first_row);
+  const auto stride = static_cast<std::uint32_t>(run.stride);
+  return {plane,
+          static_cast<std::int32_t>(first_row % stride),
+          static_cast<std::int32_t>(first_row / stride) + first_index,
+          static_cast<std::int32_t>(stride),
+          run.stride_index,
+          num_rows};
 }
 
 /// Has the copy engine fetch a whole tile; one thread.
 template <int kRows, int kColumns, class Stored>
-__device__ void fetch_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const SourceRows& from, std::uint32_t barrier) {
+__device__ void fetch_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const TileSource& from, std::uint32_t barrier) {
   using Tile = PanelTile<kRows, kColumns>;
   arrive_expecting(barrier, Tile::kNumBytes);
-  const auto row = static_cast<std::uint32_t>(from.first_row);
-  const auto stride = static_cast<std::uint32_t>(from.stride);
-  const auto plane = static_cast<std::int32_t>(from.batch * tensor.rows.heads) + from.head;
 #pragma unroll
   for (int panel = 0; panel < Tile::kNumPanels; ++panel) {
-    const std::int32_t at[4] = {panel * 64, static_cast<std::int32_t>(row % stride), static_cast<std::int32_t>(row / stride), plane};
+    const std::int32_t at[4] = {panel * 64, from.residue, from.index, from.plane};
     copy_box(to + static_cast<std::uint32_t>(panel * Tile::kPanelBytes), &tensor.maps[from.stride_index], at, barrier);
   }
 }
 
 /// Copies a tile of fewer rows, or of a stride without a map, piece by piece; a warp. Rows that do not exist are not read and become 0.
 template <int kRows, int kColumns, class Stored>
-__device__ void copy_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const SourceRows& from, std::uint32_t barrier) {
+__device__ void copy_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const TileSource& from, std::uint32_t barrier) {
   using Tile = PanelTile<kRows, kColumns>;
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
-  const Stored* const first = tensor.rows.row(from.batch, from.head, from.first_row);
+  const std::int64_t first_row = static_cast<std::int64_t>(from.index) * from.stride + from.residue;
+  const Stored* const first = tensor.rows.data + (from.plane * tensor.rows.rows + first_row) * tensor.rows.columns;
   const std::int64_t pitch = from.stride * tensor.rows.columns;
 #pragma unroll 4
   for (int i = lane; i < kRows * Tile::kPieces; i += kWarpThreads) {
@@ -126,9 +129,8 @@ __device__ void copy_tile(std::uint32_t to, const MappedRows<Stored>& tensor, co
 
 /// Brings a tile and arrives at the barrier once; a warp.
 template <int kRows, int kColumns, class Stored>
-__device__ void load_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const SourceRows& from, std::uint32_t barrier) {
+__device__ void load_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const TileSource& from, std::uint32_t barrier) {
   if (from.num_rows == kRows && from.stride_index < kMaxMaps) {
-    __syncwarp();
     if (threadIdx.x % kWarpThreads == 0) fetch_tile<kRows, kColumns>(to, tensor, from, barrier);
   } else {
     copy_tile<kRows, kColumns>(to, tensor, from, barrier);
@@ -136,8 +138,11 @@ __device__ void load_tile(std::uint32_t to, const MappedRows<Stored>& tensor, co
 }
 
 /// Times of the rows; a warp. What follows at a barrier publishes them.
-__device__ inline void load_times(std::int64_t* to, const std::int64_t* times, const SourceRows& from) {
-  for (int i = static_cast<int>(threadIdx.x) % kWarpThreads; i < from.num_rows; i += kWarpThreads) to[i] = times[from.first_row + i * from.stride];
+__device__ inline void load_times(std::int64_t* to, const std::int64_t* times, const TileSource& from) {
+  for (int i = static_cast<int>(threadIdx.x) % kWarpThreads; i < from.num_rows; i += kWarpThreads) {
+    to[i] = times[static_cast<std::int64_t>(from.index + i) * from.stride + from.residue];
+  }
+  __syncwarp();
 }
 
 }  // namespace hilbertring

@@ -14,7 +14,6 @@ inline constexpr int kOtherRows = 64;
 struct OwnTile {
   std::int64_t first_row, first_position, stride;
   std::int64_t min_time, max_time;  ///< only with causality
-  std::int32_t stride_index;
   std::int32_t first_index;         ///< of its first row in the run
   std::int32_t num_rows;
   std::int32_t first_meeting, end_meeting;
@@ -40,7 +39,6 @@ __device__ inline OwnTile own_tile(const WorkView& work, const WorkTile& tile, s
   own.first_index = tile.tile * tile_rows;
   own.num_rows = min(tile_rows, run.rows.count - own.first_index);
   own.stride = run.rows.stride;
-  own.stride_index = run.rows.stride_index;
   own.first_row = run.rows.first_row + own.first_index * own.stride;
   own.first_position = run.rows.first_position + own.first_index * own.stride;
   own.first_meeting = run.first_meeting;
@@ -122,7 +120,8 @@ struct TileMask {
     // Where queries are rows, the last key that is not later; where keys are, the first query that is not earlier.
     const std::int64_t gap = row_position + row * row_stride - column_position;
     if constexpr (kOwner == Owner::kQueries) {
-      return {0, gap < 0 ? 0 : static_cast<int>(min(gap / column_stride + 1, static_cast<std::int64_t>(num_columns)))};
+      if (gap >= num_columns * column_stride) return {0, num_columns};
+      return {0, gap < 0 ? 0 : static_cast<int>(gap / column_stride) + 1};
     }
     return {gap <= 0 ? 0 : static_cast<int>(min((gap + column_stride - 1) / column_stride, static_cast<std::int64_t>(num_columns))), num_columns};
   }
