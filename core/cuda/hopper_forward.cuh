@@ -5,8 +5,7 @@
 #include <cstddef>
 #include <span>
 
-#include "core/cuda/hopper_maps.h"
-#include "core/cuda/hopper_tiles.cuh"
+#include "core/cuda/hopper_consumer.cuh"
 #include "core/cuda/softmax_scale.h"
 
 // Forward on Hopper (sm_90a). As many thread blocks as multiprocessors; each claims work tiles one after the other:
@@ -53,10 +52,12 @@ struct HopperForwardParameters {
   std::int64_t num_tiles;
 };
 
-/// A step as consumers see it. One of class kEmpty: there is no more work.
+/// A step as consumers see it.
 struct PublishedStep {
+  enum Flags : unsigned { kNone = 0, kBeginsTile = 1, kIsPartial = 2, kEnd = 4 };
+
+  unsigned flags;  ///< kEnd: there is no more work
   Step step;
-  bool begins_tile;
 };
 
 template <int kColumns>
@@ -76,7 +77,6 @@ struct HopperForwardShared {
   Walk<Owner::kQueries, kHopperKeys> walk;
   Step next_step;
   unsigned long long num_masked_pairs[4 * Shape::kGroups];  ///< allowed ones of partial tiles, by warp
-  float unread[kWarpgroupThreads * Shape::kGroups];
 };
 
 template <int kColumns>
@@ -181,7 +181,9 @@ __device__ void produce(const HopperForwardBlock<Stored, kColumns>& block) {
       // All that can be is done before there is room for the keys: what comes between that and their copy holds the products up.
       __syncwarp();
       if (is_leader) shared.next_step = shared.walk.next(p.work);
-      load_keys(block, {step, begins_tile}, from, key_stage);
+      const unsigned flags = (begins_tile ? PublishedStep::kBeginsTile : PublishedStep::kNone) |
+                                 (step.tile_class == TileClass::kPartial ? PublishedStep::kIsPartial : PublishedStep::kNone);
+      load_keys(block, {flags, step}, from, key_stage);
       key_stage.advance();
       if (values.num_rows > 0) {
         load_values(block, values, value_stage);
@@ -199,137 +201,72 @@ __device__ void produce(const HopperForwardBlock<Stored, kColumns>& block) {
   block.barriers.keys.wait_until_empty(key_stage);
   if (!is_leader) return;
   if (p.pair_counter != nullptr) atomicAdd(p.pair_counter, num_pairs);
-  shared.steps[key_stage.index].step.tile_class = TileClass::kEmpty;
+  shared.steps[key_stage.index].flags = PublishedStep::kEnd;
   arrive(block.barriers.keys.full_at(key_stage));
 }
 
 // ---- The consumers: all functions are called by a whole warpgroup, which has 64 rows of the own tile.
-
-__device__ inline int consumer_group() { return static_cast<int>(threadIdx.x) / kWarpgroupThreads - 1; }
-/// The first of the two rows of the tile, 8 apart, that the calling thread shares with three others.
-__device__ inline int first_row_of_consumer() {
-  const int thread = static_cast<int>(threadIdx.x) - kWarpgroupThreads;
-  return thread / kWarpThreads * 16 + thread % kWarpThreads / 4;
-}
-/// The first of the two columns, of every eight, that the calling thread has.
-__device__ inline int first_column_of_consumer() { return static_cast<int>(threadIdx.x) % 4 * 2; }
 
 template <int kColumns>
 using HopperOutput = float[kColumns / 8][4];
 using HopperScores = float[kHopperKeys / 8][4];
 using HopperProbabilities = std::uint32_t[kHopperKeys / 16][4];
 
-/// Calls visit(half, row of the shard) for the thread's rows that exist.
-template <class Visit>
-__device__ void for_each_row_of_consumer(const OwnTile& own, Visit&& visit) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = first_row_of_consumer() + 8 * half;
-    if (row < own.num_rows) visit(half, own.first_row + row * own.stride);
-  }
-}
-
 template <class Stored>
-__device__ __forceinline__ void load_sums(const HopperForwardParameters<Stored>& p, const OwnTile& own, float (&max)[2], float (&sum)[2]) {
+__device__ __forceinline__ void load_sums(const HopperForwardParameters<Stored>& p, const Consumer& me, const OwnTile& own, float (&max)[2], float (&sum)[2]) {
   max[0] = max[1] = -INFINITY;
   sum[0] = sum[1] = 0.0F;
-  for_each_row_of_consumer(own, [&](int half, std::int64_t row) {
+  for_each_row_of_consumer(me, own, [&](int half, std::int64_t row) {
     max[half] = *p.row_max.row(own.batch, own.head, row);
     sum[half] = *p.row_sum.row(own.batch, own.head, row);
   });
 }
 
 template <class Stored>
-__device__ __forceinline__ void store_sums(const HopperForwardParameters<Stored>& p, const OwnTile& own, const float (&max)[2], const float (&sum)[2]) {
-  if (threadIdx.x % 4 != 0) return;
-  for_each_row_of_consumer(own, [&](int half, std::int64_t row) {
+__device__ __forceinline__ void store_sums(const HopperForwardParameters<Stored>& p, const Consumer& me, const OwnTile& own, const float (&max)[2], const float (&sum)[2]) {
+  if (me.first_column != 0) return;
+  for_each_row_of_consumer(me, own, [&](int half, std::int64_t row) {
     *p.row_max.row(own.batch, own.head, row) = max[half];
     *p.row_sum.row(own.batch, own.head, row) = sum[half];
   });
 }
 
-/// Calls visit(address of two neighbours, or of nothing that exists; whether they exist; element of o) for the thread's part of O.
-template <class Stored, int kColumns, class Visit>
-__device__ __forceinline__ void for_each_two(const HopperForwardParameters<Stored>& p, const OwnTile& own, float (&o)[kColumns / 8][4], Visit&& visit) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = first_row_of_consumer() + 8 * half;
-    float* const first = p.o.row(own.batch, own.head, own.first_row + row * own.stride) + first_column_of_consumer();
-    const int num_columns = row < own.num_rows ? static_cast<int>(p.o.columns) : 0;
-#pragma unroll
-    for (int n = 0; n < kColumns / 8; ++n) visit(reinterpret_cast<float2*>(first + 8 * n), 8 * n < num_columns, &o[n][2 * half]);
-  }
-}
-
-template <class Stored, int kColumns>
-__device__ __forceinline__ void load_output(const HopperForwardParameters<Stored>& p, const OwnTile& own, float (&o)[kColumns / 8][4]) {
-  for_each_two<Stored, kColumns>(p, own, o, [](const float2* from, bool exists, float* to) {
-    const float2 two = exists ? *from : float2{0.0F, 0.0F};
-    to[0] = two.x;
-    to[1] = two.y;
-  });
-}
-
-template <class Stored, int kColumns>
-__device__ __forceinline__ void store_output(const HopperForwardParameters<Stored>& p, const OwnTile& own, float (&o)[kColumns / 8][4]) {
-  for_each_two<Stored, kColumns>(p, own, o, [](float2* to, bool exists, const float* from) {
-    if (exists) *to = make_float2(from[0], from[1]);
-  });
-}
+__device__ inline unsigned flags_of(const PublishedStep& step) { return uniform(step.flags); }
 
 /// Hands in S = Q K^T.
 template <class Stored, int kColumns>
-__device__ __forceinline__ void begin_scores(HopperScores& scores, HopperForwardShared<kColumns>& shared, int slot, int stage) {
-  using Shared = HopperForwardShared<kColumns>;
-  const std::uint32_t queries = shared_address(shared.queries[slot]);
-  const std::uint32_t keys = shared_address(shared.keys[stage]);
+__device__ __forceinline__ void begin_scores(HopperScores& scores, const HopperForwardShared<kColumns>& shared, unsigned group, unsigned slot, int stage) {
+  using QueryTile = typename HopperForwardShared<kColumns>::QueryTile;
+  using KeyTile = typename HopperForwardShared<kColumns>::KeyTile;
+  const SharedFactor queries = QueryTile::by_rows(shared_address(shared.queries[slot]), static_cast<int>(64 * group));
+  const SharedFactor keys = KeyTile::by_rows(shared_address(shared.keys[stage]), 0);
 #pragma unroll
   for (int step = 0; step < kColumns / 16; ++step) {
-    multiply_add_shared<Stored, false>(scores, Shared::QueryTile::by_rows(queries, 64 * consumer_group(), step),
-                                       Shared::KeyTile::by_rows(keys, 0, step), step > 0);
+    multiply_add_shared<Stored, false>(scores, queries.moved_by(QueryTile::column_step(step)), keys.moved_by(KeyTile::column_step(step)), step > 0);
   }
   end_group();
 }
 
 /// Hands in O += P V.
 template <class Stored, int kColumns>
-__device__ __forceinline__ void begin_output(float (&o)[kColumns / 8][4], const HopperProbabilities& probabilities, HopperForwardShared<kColumns>& shared, int stage) {
-  const std::uint32_t values = shared_address(shared.values[stage]);
+__device__ __forceinline__ void begin_output(float (&o)[kColumns / 8][4], const HopperProbabilities& probabilities,
+                                             const HopperForwardShared<kColumns>& shared, int stage) {
+  using ValueTile = typename HopperForwardShared<kColumns>::KeyTile;
+  const SharedFactor values = ValueTile::by_columns(shared_address(shared.values[stage]));
 #pragma unroll
   for (int step = 0; step < kHopperKeys / 16; ++step) {
-    multiply_add<Stored, true>(o, probabilities[step], HopperForwardShared<kColumns>::KeyTile::by_columns(values, step), true);
+    multiply_add<Stored, true>(o, probabilities[step], values.moved_by(ValueTile::row_step(step)), true);
   }
   end_group();
 }
 
-/// Bits of the thread's columns (it has two of every eight) that lie below a limit.
-__device__ inline std::uint32_t columns_below(int limit) {
-  const int rest = max(limit - first_column_of_consumer(), 0);
-  const int count = rest / 8 * 2 + min(rest % 8, 2);
-  return count >= 32 ? ~0U : (1U << count) - 1;
-}
-
-/// Bit i tells whether the row may see the thread's column i.
-__device__ inline std::uint32_t allowed_columns(const TileMask<Owner::kQueries>& mask, int row) {
-  const ColumnRange range = mask.columns(row);
-  std::uint32_t allowed = columns_below(range.end) & ~columns_below(range.begin);
-  if (!mask.asks_elements) return allowed;
-  // A loop apart from the scores: unrolled among them it would not fit the instruction cache.
-#pragma unroll 8
-  for (int i = 0; i < kHopperKeys / 4; ++i) {
-    const bool is_in_range = (allowed >> i & 1U) != 0;
-    if (is_in_range && !mask.allows(row, first_column_of_consumer() + i / 2 * 8 + i % 2)) allowed &= ~(1U << i);
-  }
-  return allowed;
-}
-
 /// Elements of forbidden pairs become -infinity. Returns how many of the thread's are allowed.
-__device__ __forceinline__ unsigned mask_scores(HopperScores& scores, const TileMask<Owner::kQueries>& mask) {
+__device__ __forceinline__ unsigned mask_scores(HopperScores& scores, const Consumer& me, const TileMask<Owner::kQueries>& mask) {
   static_assert(kHopperKeys / 4 == 32);
   unsigned num_allowed = 0;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const std::uint32_t allowed = allowed_columns(mask, first_row_of_consumer() + 8 * half);
+    const std::uint32_t allowed = allowed_columns<kHopperKeys>(me, mask, me.first_row + 8 * half);
     num_allowed += static_cast<unsigned>(__popc(allowed));
 #pragma unroll
     for (int i = 0; i < kHopperKeys / 4; ++i) {
@@ -340,36 +277,73 @@ __device__ __forceinline__ unsigned mask_scores(HopperScores& scores, const Tile
   return num_allowed;
 }
 
-/// What is left to do for scores that have arrived: sign and mask. Frees the stage's keys.
+/// What is left to do for scores that have arrived, if anything: sign and mask.
 template <class Stored, int kColumns>
-__device__ __forceinline__ void finish_scores(const HopperForwardBlock<Stored, kColumns>& block, HopperScores& scores, int slot,
-                                              const typename HopperForwardBlock<Stored, kColumns>::StagePlace& stage) {
+__device__ __forceinline__ void finish_scores(const HopperForwardBlock<Stored, kColumns>& block, const Consumer& me, HopperScores& scores, int slot,
+                                              int stage, unsigned flags) {
   auto& shared = block.shared;
   if (block.p.score_sign != 1.0F) {
 #pragma unroll
     for (int i = 0; i < kHopperKeys / 2; ++i) scores[i / 4][i % 4] *= block.p.score_sign;
   }
-  const Step& step = shared.steps[stage.index].step;
-  if (step.tile_class == TileClass::kPartial) {
-    const unsigned num_allowed = mask_scores(
-        scores, tile_mask<Owner::kQueries>(block.p.work, shared.own[slot], step, shared.query_times[slot], shared.key_times[stage.index]));
-    const unsigned sum = __reduce_add_sync(0xffffffffU, num_allowed);
-    if (threadIdx.x % kWarpThreads == 0) shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4] += sum;
+  if ((flags & PublishedStep::kIsPartial) == 0) return;
+  const unsigned num_allowed =
+      mask_scores(scores, me,
+                  tile_mask<Owner::kQueries>(block.p.work, shared.own[slot], shared.steps[stage].step, shared.query_times[slot], shared.key_times[stage]));
+  const unsigned sum = __reduce_add_sync(0xffffffffU, num_allowed);
+  if (me.is_first_lane) shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4] += sum;
+}
+
+/// The largest of the thread's 32 scores of a row. Bits of floats compare like integers, and three at a time, unless all are negative.
+template <int kHalf>
+__device__ __forceinline__ int largest_bits(const HopperScores& scores) {
+  const auto bits = [&](int i) { return __float_as_int(scores[i / 2][2 * kHalf + i % 2]); };
+  int largest[4];
+#pragma unroll
+  for (int part = 0; part < 4; ++part) {
+    largest[part] = __vimax3_s32(bits(8 * part), bits(8 * part + 1), bits(8 * part + 2));
+    largest[part] = __vimax3_s32(largest[part], bits(8 * part + 3), bits(8 * part + 4));
+    largest[part] = __vimax3_s32(largest[part], bits(8 * part + 5), bits(8 * part + 6));
   }
-  block.barriers.keys.release(stage);
+  largest[0] = __vimax3_s32(largest[0], bits(7), largest[1]);
+  largest[2] = __vimax3_s32(largest[2], bits(15), largest[3]);
+  largest[0] = __vimax3_s32(largest[0], bits(23), bits(31));
+  return max(largest[0], largest[2]);
+}
+__device__ __forceinline__ int largest_bits_of_row(int x) {
+  x = max(x, __shfl_xor_sync(0xffffffffU, x, 1));
+  return max(x, __shfl_xor_sync(0xffffffffU, x, 2));
+}
+
+/// The same for any scores.
+template <int kHalf>
+__device__ __forceinline__ float largest_float(const HopperScores& scores) {
+  float largest = -INFINITY;
+#pragma unroll
+  for (int i = 0; i < kHopperKeys / 4; ++i) largest = fmaxf(largest, scores[i / 2][2 * kHalf + i % 2]);
+  return largest;
+}
+
+/// The largest score of each of the thread's two rows.
+__device__ __forceinline__ void find_largest(const HopperScores& scores, float (&largest)[2]) {
+  const int bits[2] = {largest_bits_of_row(largest_bits<0>(scores)), largest_bits_of_row(largest_bits<1>(scores))};
+  largest[0] = __int_as_float(bits[0]);
+  largest[1] = __int_as_float(bits[1]);
+  if (__any_sync(0xffffffffU, (bits[0] | bits[1]) < 0)) [[unlikely]] {
+    largest[0] = max_of_row(largest_float<0>(scores));
+    largest[1] = max_of_row(largest_float<1>(scores));
+  }
 }
 
 /// max <- max(max, scores), p = exp2(scores - max), sum <- rescale * sum + sum of p. Returns rescale = exp2(old max - max), O's factor, in `rescale`.
 /// Sums of four neighbours each keep the additions from waiting for one another; their order is one for all steps.
 __device__ __forceinline__ void fold_scores(HopperScores& scores, float factor, float (&max)[2], float (&sum)[2], float (&rescale)[2]) {
   constexpr int kQuads = kHopperKeys / 8;
+  float largest[2];
+  find_largest(scores, largest);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float largest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-#pragma unroll
-    for (int n = 0; n < kQuads; ++n) largest[n % 4] = fmaxf(largest[n % 4], fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
-    const float largest_of_row = max_of_row(fmaxf(fmaxf(largest[0], largest[1]), fmaxf(largest[2], largest[3])));
-    const float new_max = fmaxf(max[half], __fmul_rn(largest_of_row, factor));
+    const float new_max = fmaxf(max[half], __fmul_rn(largest[half], factor));
     // A row that has seen no key yet keeps its zeros; infinity minus infinity would make them NaN.
     const float shift = new_max == -INFINITY ? 0.0F : new_max;
     rescale[half] = exp2_fast(__fsub_rn(max[half], shift));
@@ -387,13 +361,6 @@ __device__ __forceinline__ void fold_scores(HopperScores& scores, float factor, 
     const float sum_of_step = sum_of_row(__fadd_rn(__fadd_rn(sums[0], sums[1]), __fadd_rn(sums[2], sums[3])));
     sum[half] = __fmaf_rn(sum[half], rescale[half], sum_of_step);
   }
-}
-
-/// The assembler moves the softmax, which it takes for arithmetic like any other, behind a wait that follows it, where no product runs any more. But it
-/// keeps the order of memory accesses and waits: so the sums are stored, for nobody.
-template <int kColumns>
-__device__ __forceinline__ void keep_before_wait(HopperForwardShared<kColumns>& shared, const float (&sum)[2]) {
-  *reinterpret_cast<volatile float*>(&shared.unread[threadIdx.x - kWarpgroupThreads]) = __fadd_rn(sum[0], sum[1]);
 }
 
 /// O <- rescale * O, left out by warps whose rows all have a factor of 1, which changes no bit: after the first steps maxima seldom rise.
@@ -417,23 +384,21 @@ __device__ __forceinline__ void round_probabilities(const HopperScores& scores, 
 }
 
 /// Warpgroups hand products in by turns: names of their barriers are 1, 2, ...; 0 is the thread block's.
+__device__ inline void wait_for_turn(unsigned group) { meet(static_cast<int>(1 + group), 2 * kWarpgroupThreads); }
 template <int kGroups>
-__device__ void wait_for_turn() {
-  meet(1 + consumer_group(), 2 * kWarpgroupThreads);
-}
-template <int kGroups>
-__device__ void pass_turn() {
-  meet_later(1 + (consumer_group() + 1) % kGroups, 2 * kWarpgroupThreads);
+__device__ void pass_turn(unsigned group) {
+  meet_later(static_cast<int>(group + 1 == kGroups ? 1 : 2 + group), 2 * kWarpgroupThreads);
 }
 
 /// Folds the steps of all tiles.
 template <class Stored, int kColumns>
-__device__ __forceinline__ void consume_steps(const HopperForwardBlock<Stored, kColumns>& block) {
+__device__ __forceinline__ void consume_steps(const HopperForwardBlock<Stored, kColumns>& block, const Consumer& me) {
   using Block = HopperForwardBlock<Stored, kColumns>;
   constexpr int kGroups = Block::Shape::kGroups;
   const auto& p = block.p;
   auto& shared = block.shared;
   auto& barriers = block.barriers;
+  const float factor = p.score_factor;
   typename Block::StagePlace key_stage, value_stage;
   typename Block::SlotPlace slot;
   HopperScores scores;
@@ -442,66 +407,75 @@ __device__ __forceinline__ void consume_steps(const HopperForwardBlock<Stored, k
   float max[2], sum[2], rescale[2];
 
   barriers.keys.wait_until_full(key_stage);
-  if (shared.steps[key_stage.index].step.tile_class == TileClass::kEmpty) return;
+  unsigned flags = flags_of(shared.steps[key_stage.index]);
+  if ((flags & PublishedStep::kEnd) != 0) return;
   barriers.queries.wait_until_full(slot);
-  load_sums(p, shared.own[slot.index], max, sum);
-  load_output<Stored, kColumns>(p, shared.own[slot.index], o);
+  load_sums(p, me, shared.own[slot.index], max, sum);
+  load_part(p.o, me, shared.own[slot.index], o);
   pin(scores);
   begin_products();
-  begin_scores<Stored>(scores, shared, slot.index, key_stage.index);
+  begin_scores<Stored>(scores, shared, me.group, 0, key_stage.index);
   wait_for_groups<0>();
   pin(scores);
-  finish_scores(block, scores, slot.index, key_stage);
+  finish_scores(block, me, scores, slot.index, key_stage.index, flags);
+  barriers.keys.release(key_stage, me.is_first_lane);
   key_stage.advance();
-  fold_scores(scores, p.score_factor, max, sum, rescale);
+  fold_scores(scores, factor, max, sum, rescale);
   rescale_output(o, rescale);
   round_probabilities<Stored>(scores, probabilities);
-  while (true) {
-    barriers.keys.wait_until_full(key_stage);
-    const PublishedStep& published = shared.steps[key_stage.index];
-    if (published.step.tile_class == TileClass::kEmpty) break;
-    const bool begins_tile = published.begins_tile;
+  barriers.keys.wait_until_full(key_stage);
+  flags = flags_of(shared.steps[key_stage.index]);
+  bool has_values = barriers.values.is_full(value_stage);
+  while ((flags & PublishedStep::kEnd) == 0) {
     auto next_slot = slot;
     float next_max[2], next_sum[2];
-    if (begins_tile) {
+    if ((flags & PublishedStep::kBeginsTile) != 0) [[unlikely]] {
       next_slot.advance();
       barriers.queries.wait_until_full(next_slot);
-      load_sums(p, shared.own[next_slot.index], next_max, next_sum);
+      load_sums(p, me, shared.own[next_slot.index], next_max, next_sum);
     }
-    wait_for_turn<kGroups>();
+    const unsigned query_slot = uniform(static_cast<unsigned>(next_slot.index));
+    wait_for_turn(me.group);
     pin(scores);
     pin(o);
     begin_products();
-    begin_scores<Stored>(scores, shared, next_slot.index, key_stage.index);
-    barriers.values.wait_until_full(value_stage);
+    begin_scores<Stored>(scores, shared, me.group, query_slot, key_stage.index);
+    if (!has_values) barriers.values.wait_until_full(value_stage);
     begin_products();
     begin_output<Stored, kColumns>(o, probabilities, shared, value_stage.index);
-    pass_turn<kGroups>();
+    pass_turn<kGroups>(me.group);
     wait_for_groups<1>();
     pin(scores);
-    finish_scores(block, scores, next_slot.index, key_stage);
+    if ((flags & PublishedStep::kIsPartial) != 0 || p.score_sign != 1.0F) [[unlikely]] {
+      finish_scores(block, me, scores, next_slot.index, key_stage.index, flags);
+    }
+    pin(scores);
+    barriers.keys.release(key_stage, me.is_first_lane);
     key_stage.advance();
-    if (begins_tile) {
-      store_sums(p, shared.own[slot.index], max, sum);
+    const bool has_keys = barriers.keys.is_full(key_stage);
+    if ((flags & PublishedStep::kBeginsTile) != 0) [[unlikely]] {
+      store_sums(p, me, shared.own[slot.index], max, sum);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         max[half] = next_max[half];
         sum[half] = next_sum[half];
       }
     }
-    fold_scores(scores, p.score_factor, max, sum, rescale);
-    keep_before_wait(shared, sum);
+    fold_scores(scores, factor, max, sum, rescale);
     wait_for_groups<0>();
     pin(o);
-    barriers.values.release(value_stage);
+    barriers.values.release(value_stage, me.is_first_lane);
     value_stage.advance();
-    if (begins_tile) {
-      store_output<Stored, kColumns>(p, shared.own[slot.index], o);
+    has_values = barriers.values.is_full(value_stage);
+    if ((flags & PublishedStep::kBeginsTile) != 0) [[unlikely]] {
+      store_part(p.o, me, shared.own[slot.index], o);
       __syncwarp();
-      barriers.queries.release(slot);
+      barriers.queries.release(slot, me.is_first_lane);
       slot = next_slot;
-      load_output<Stored, kColumns>(p, shared.own[slot.index], o);
+      load_part(p.o, me, shared.own[slot.index], o);
     }
+    if (!has_keys) barriers.keys.wait_until_full(key_stage);
+    flags = flags_of(shared.steps[key_stage.index]);
     rescale_output(o, rescale);
     round_probabilities<Stored>(scores, probabilities);
   }
@@ -511,20 +485,21 @@ __device__ __forceinline__ void consume_steps(const HopperForwardBlock<Stored, k
   begin_output<Stored, kColumns>(o, probabilities, shared, value_stage.index);
   wait_for_groups<0>();
   pin(o);
-  store_sums(p, shared.own[slot.index], max, sum);
-  store_output<Stored, kColumns>(p, shared.own[slot.index], o);
+  store_sums(p, me, shared.own[slot.index], max, sum);
+  store_part(p.o, me, shared.own[slot.index], o);
 }
 
 template <class Stored, int kColumns>
 __device__ __forceinline__ void consume(const HopperForwardBlock<Stored, kColumns>& block) {
   constexpr int kGroups = HopperForwardShape<kColumns>::kGroups;
+  const Consumer me;
   unsigned long long& num_masked_pairs = block.shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4];
-  if (threadIdx.x % kWarpThreads == 0) num_masked_pairs = 0;
-  if (consumer_group() == kGroups - 1) pass_turn<kGroups>();
-  consume_steps(block);
+  if (me.is_first_lane) num_masked_pairs = 0;
+  if (me.group == kGroups - 1) pass_turn<kGroups>(me.group);
+  consume_steps(block, me);
   // The last turn that was passed on.
-  if (consumer_group() == 0) wait_for_turn<kGroups>();
-  if (threadIdx.x % kWarpThreads == 0 && block.p.pair_counter != nullptr) atomicAdd(block.p.pair_counter, num_masked_pairs);
+  if (me.group == 0) wait_for_turn(me.group);
+  if (me.is_first_lane && block.p.pair_counter != nullptr) atomicAdd(block.p.pair_counter, num_masked_pairs);
 }
 
 /// Empty but in code for sm_90a: `has_hopper_forward` sees the difference.
@@ -546,13 +521,6 @@ __global__ void __launch_bounds__((HopperForwardShape<kColumns>::kGroups + 1) * 
     consume(block);
   }
 #endif
-}
-
-template <class Stored>
-MappedRows<Stored> mapped_rows(const ConstTensor& tensor, std::span<const std::int64_t> strides, std::int32_t box_rows) {
-  MappedRows<Stored> mapped{.maps = {}, .rows = device_rows<Stored>(tensor)};
-  for (std::size_t i = 0; i < strides.size() && i < kMaxMaps; ++i) mapped.maps[i] = make_row_map(tensor, strides[i], box_rows);
-  return mapped;
 }
 
 /// Whether the program has code of this kernel for the current device: only where that is a Hopper GPU, and the program was built for sm_90a.

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
+#include "core/cuda/hopper_maps.h"
 #include "core/cuda/hopper_ptx.cuh"
 #include "core/cuda/launch.cuh"
 #include "core/cuda/mma.cuh"
@@ -21,6 +23,14 @@ struct MappedRows {
   DeviceRows<const Stored> rows;
 };
 
+/// The tensor with a map for each of the first strides. Host.
+template <class Stored>
+MappedRows<Stored> mapped_rows(const ConstTensor& tensor, std::span<const std::int64_t> strides, std::int32_t box_rows) {
+  MappedRows<Stored> mapped{.maps = {}, .rows = device_rows<Stored>(tensor)};
+  for (std::size_t i = 0; i < strides.size() && i < kMaxMaps; ++i) mapped.maps[i] = make_row_map(tensor, strides[i], box_rows);
+  return mapped;
+}
+
 /// Rows of kColumns 16-bit elements in shared memory as products read them: panels of 64 columns, one behind the other; the 16-byte pieces of a row are
 /// permuted by its number (what the copy engine calls a swizzle of 128 bytes).
 template <int kRows, int kColumns>
@@ -34,14 +44,12 @@ struct PanelTile {
   __device__ static std::uint32_t piece(std::uint32_t base, int row, int index) {
     return base + static_cast<std::uint32_t>(index / 8 * kPanelBytes + row * kPitch + ((index % 8) ^ (row % 8)) * kPieceBytes);
   }
-  /// The factor whose summed-over dimension is its columns, from the 16 columns numbered `step` on.
-  __device__ static std::uint64_t by_rows(std::uint32_t base, int first_row, int step) {
-    return factor_in_shared(base + static_cast<std::uint32_t>(step / 4 * kPanelBytes + first_row * kPitch + step % 4 * 32), kPanelBytes);
-  }
-  /// The factor whose summed-over dimension is its rows, from the 16 rows numbered `step` on.
-  __device__ static std::uint64_t by_columns(std::uint32_t base, int step) {
-    return factor_in_shared(base + static_cast<std::uint32_t>(step * 16 * kPitch), kPanelBytes);
-  }
+  /// The factor whose summed-over dimension is its columns, 16 of them a product, from a row on; and how far its columns numbered 16 step are.
+  __device__ static SharedFactor by_rows(std::uint32_t base, int first_row) { return {base + static_cast<std::uint32_t>(first_row * kPitch), kPanelBytes}; }
+  __device__ static constexpr int column_step(int step) { return step / 4 * kPanelBytes + step % 4 * 32; }
+  /// The factor whose summed-over dimension is its rows.
+  __device__ static SharedFactor by_columns(std::uint32_t base) { return {base, kPanelBytes}; }
+  __device__ static constexpr int row_step(int step) { return step * 16 * kPitch; }
 };
 
 /// A place in a ring of stages, with the parity of the phase in which its barriers are.
@@ -68,11 +76,12 @@ struct RingBarriers {
     }
   }
   __device__ void wait_until_full(const RingPlace<kStages>& place) { wait_for(shared_address(&full[place.index]), place.parity); }
+  __device__ bool is_full(const RingPlace<kStages>& place) { return is_over(shared_address(&full[place.index]), place.parity); }
   __device__ void wait_until_empty(const RingPlace<kStages>& place) { wait_for(shared_address(&empty[place.index]), place.parity ^ 1U); }
   __device__ std::uint32_t full_at(const RingPlace<kStages>& place) { return shared_address(&full[place.index]); }
   /// One lane of each consuming warp says so.
-  __device__ void release(const RingPlace<kStages>& place) {
-    if (threadIdx.x % kWarpThreads == 0) arrive(shared_address(&empty[place.index]));
+  __device__ void release(const RingPlace<kStages>& place, bool is_first_lane) {
+    if (is_first_lane) arrive(shared_address(&empty[place.index]));
   }
 };
 
