@@ -46,8 +46,7 @@ struct HopperBackwardShared {
   std::int64_t other_times[kBackwardStages][kHopperBackwardOthers];
   float lse2[kBackwardStages][kHopperBackwardOthers], delta[kBackwardStages][kHopperBackwardOthers];  ///< where the others are queries
   BackwardStep steps[kBackwardStages];
-  Walk<kOwner, kHopperBackwardOthers> walk;
-  Step next_step;
+  OwnTile own;
 };
 
 struct HopperBackwardBarriers {
@@ -100,11 +99,12 @@ __device__ void load_scalars(const HopperBackwardBlock<kOwner, Stored, kColumns>
 }
 
 template <Owner kOwner, class Stored, int kColumns>
-__device__ void load_own(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const RowRun& run) {
+__device__ void load_own(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const RowRun& run, const OwnTile& own) {
   auto& shared = block.shared;
   const auto& p = block.p;
-  const OwnTile& own = shared.walk.own;
-  const TileSource from = tile_source(run, own.first_index, own.num_rows, static_cast<std::int32_t>(own.batch * p.own[0].rows.heads) + own.head);
+  const TileSource from =
+      tile_source(run_source(run, static_cast<std::int32_t>(own.batch * p.own[0].rows.heads) + own.head), own.first_index, own.num_rows);
+  if (threadIdx.x % kWarpThreads == 0) shared.own = own;
   if (p.work.causal == Causal::kSequence) load_times(shared.own_times, times_of_owner<kOwner>(p.work), from);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -145,20 +145,22 @@ __device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns>& blo
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
   RingPlace<kBackwardStages> stage;
   const WorkTile work_tile = p.work.tiles[blockIdx.x];
-  if (is_leader) {
-    shared.walk.start(own_tile(p.work, work_tile, kHopperBackwardOwnRows));
-    shared.next_step = shared.walk.next(p.work);
-  }
-  __syncwarp();
-  Step step = shared.next_step;
-  if (step.tile_class != TileClass::kEmpty) load_own(block, p.work.own_runs[work_tile.own_run].rows);
-  for (; step.tile_class != TileClass::kEmpty; step = shared.next_step) {
-    const Meeting& meeting = p.work.meetings[step.meeting];
-    const TileSource from = tile_source(meeting.rows, step.first_index, step.num_rows, other_plane<kOwner>(p, shared.walk.own, meeting));
-    __syncwarp();
-    if (is_leader) shared.next_step = shared.walk.next(p.work);
-    load_others(block, step, from, stage);
+  Walk<kOwner, kHopperBackwardOthers> walk;
+  walk.start(own_tile(p.work, work_tile, kHopperBackwardOwnRows));
+  Step step = walk.next(p.work);
+  if (step.tile_class != TileClass::kEmpty) load_own(block, p.work.own_runs[work_tile.own_run].rows, walk.own);
+  TileSource run{};
+  std::int32_t meeting_of_run = -1;
+  while (step.tile_class != TileClass::kEmpty) {
+    if (step.meeting != meeting_of_run) {
+      const Meeting& meeting = p.work.meetings[step.meeting];
+      run = run_source(meeting.rows, other_plane<kOwner>(p, walk.own, meeting));
+      meeting_of_run = step.meeting;
+    }
+    const Step next = walk.next(p.work);
+    load_others(block, step, tile_source(run, step.first_index, step.num_rows), stage);
     stage.advance();
+    step = next;
     __syncwarp();
   }
   block.barriers.others.wait_until_empty(stage);
@@ -214,8 +216,8 @@ __device__ __forceinline__ std::uint32_t allowed_pairs(const HopperBackwardBlock
   static_assert(kHopperBackwardOthers / 4 == 16);
   auto& shared = block.shared;
   const Step& step = shared.steps[stage].step;
-  if (uniform(static_cast<unsigned>(step.tile_class)) != static_cast<unsigned>(TileClass::kPartial)) return ~0U;
-  const auto mask = tile_mask<kOwner>(block.p.work, shared.walk.own, step, shared.own_times, shared.other_times[stage]);
+  if (!__any_sync(0xffffffffU, step.tile_class == TileClass::kPartial)) return ~0U;
+  const auto mask = tile_mask<kOwner>(block.p.work, shared.own, step, shared.own_times, shared.other_times[stage]);
   return (allowed_columns<kHopperBackwardOthers>(me, mask, me.first_row) & 0xFFFFU) |
          allowed_columns<kHopperBackwardOthers>(me, mask, me.first_row + 8) << 16;
 }
@@ -235,10 +237,10 @@ __device__ __forceinline__ void mask_probabilities(BackwardTile& c, std::uint32_
 
 /// Walks the steps. For each, S has arrived and dP is being computed when fold(stage, allowed pairs) is called, which hands in what they are factors of,
 /// as one group; while that is computed, the next step's S is handed in. (No later: S, dP, two left factors and two results are more than there are
-/// registers.) Returns false if there is no step; begin() is called before the first.
-template <Owner kOwner, class Stored, int kColumns, class Begin, class Fold>
+/// registers.) Returns false if there is no step; begin() is called before the first, prepare(stage) while a step's S is being computed.
+template <Owner kOwner, class Stored, int kColumns, class Begin, class Prepare, class Fold>
 __device__ __forceinline__ bool consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me, BackwardTile& scores,
-                                              BackwardTile& gradients, Begin&& begin, Fold&& fold) {
+                                              BackwardTile& gradients, Begin&& begin, Prepare&& prepare, Fold&& fold) {
   auto& shared = block.shared;
   auto& others = block.barriers.others;
   RingPlace<kBackwardStages> stage, last;
@@ -253,6 +255,7 @@ __device__ __forceinline__ bool consume_steps(const HopperBackwardBlock<kOwner, 
     begin_inner<kOwner, Stored, kColumns>(scores, shared, me.group, 0, stage.index);
     wait_for_groups<1>();
     if (!is_first) others.release(last, me.is_first_lane);
+    prepare(stage.index);
     pin(gradients);
     begin_products();
     begin_inner<kOwner, Stored, kColumns>(gradients, shared, me.group, 1, stage.index);
@@ -262,7 +265,7 @@ __device__ __forceinline__ bool consume_steps(const HopperBackwardBlock<kOwner, 
     last = stage;
     stage.advance();
     others.wait_until_full(stage);
-    if (uniform(shared.steps[stage.index].is_end ? 1U : 0U) != 0) break;
+    if (__any_sync(0xffffffffU, shared.steps[stage.index].is_end)) break;
   }
   wait_for_groups<0>();
   return true;
@@ -279,7 +282,7 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
   float dq[kColumns / 8][4];
   float shift[2] = {INFINITY, INFINITY}, scaled_delta[2] = {0.0F, 0.0F};
   const auto begin = [&] {
-    const OwnTile& own = shared.walk.own;
+    const OwnTile& own = shared.own;
     for_each_row_of_consumer(me, own, [&](int half, std::int64_t row) {
       const float lse2 = *p.lse2.row(own.batch, own.head, row);
       shift[half] = lse2 == -INFINITY ? INFINITY : lse2;
@@ -305,9 +308,9 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
     begin_outer<Owner::kQueries, Stored, kColumns>(dq, left, shared, 0, stage);
     end_group();
   };
-  if (!consume_steps(block, me, scores, gradients, begin, fold)) return;
+  if (!consume_steps(block, me, scores, gradients, begin, [](int) {}, fold)) return;
   pin(dq);
-  store_part(p.results[0], me, shared.walk.own, dq);
+  store_part(p.results[0], me, shared.own, dq);
 }
 
 /// dV += P^T dO, dK += dS^T Q.
@@ -319,24 +322,29 @@ __device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<
   BackwardTile scores, gradients;
   BackwardFactor probabilities, left;
   float dk[kColumns / 8][4], dv[kColumns / 8][4];
+  float2 lse2[kHopperBackwardOthers / 8], delta[kHopperBackwardOthers / 8];
   const auto begin = [&] {
-    load_part(p.results[0], me, shared.walk.own, dk);
-    load_part(p.results[1], me, shared.walk.own, dv);
+    load_part(p.results[0], me, shared.own, dk);
+    load_part(p.results[1], me, shared.own, dv);
+  };
+  const auto prepare = [&](int stage) {
+#pragma unroll
+    for (int n = 0; n < kHopperBackwardOthers / 8; ++n) lse2[n] = *reinterpret_cast<const float2*>(&shared.lse2[stage][8 * n + me.first_column]);
   };
   const auto fold = [&](int stage, std::uint32_t allowed) {
 #pragma unroll
     for (int n = 0; n < kHopperBackwardOthers / 8; ++n) {
-      const float2 lse2 = *reinterpret_cast<const float2*>(&shared.lse2[stage][8 * n + me.first_column]);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) scores[n][i] = exp2_fast(__fmaf_rn(scores[n][i], p.score_factor, i % 2 == 0 ? -lse2.x : -lse2.y));
+      for (int i = 0; i < 4; ++i) scores[n][i] = exp2_fast(__fmaf_rn(scores[n][i], p.score_factor, i % 2 == 0 ? -lse2[n].x : -lse2[n].y));
     }
+#pragma unroll
+    for (int n = 0; n < kHopperBackwardOthers / 8; ++n) delta[n] = *reinterpret_cast<const float2*>(&shared.delta[stage][8 * n + me.first_column]);
     mask_probabilities(scores, allowed);
     wait_for_groups<0>();
     pin(gradients);
 #pragma unroll
     for (int n = 0; n < kHopperBackwardOthers / 8; ++n) {
-      const float2 delta = *reinterpret_cast<const float2*>(&shared.delta[stage][8 * n + me.first_column]);
-      const float scaled[2] = {__fmul_rn(p.scale, delta.x), __fmul_rn(p.scale, delta.y)};
+      const float scaled[2] = {__fmul_rn(p.scale, delta[n].x), __fmul_rn(p.scale, delta[n].y)};
 #pragma unroll
       for (int i = 0; i < 4; ++i) gradients[n][i] = __fmul_rn(scores[n][i], __fmaf_rn(gradients[n][i], p.scale, -scaled[i % 2]));
     }
@@ -349,11 +357,11 @@ __device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<
     begin_outer<Owner::kKeys, Stored, kColumns>(dk, left, shared, 0, stage);
     end_group();
   };
-  if (!consume_steps(block, me, scores, gradients, begin, fold)) return;
+  if (!consume_steps(block, me, scores, gradients, begin, prepare, fold)) return;
   pin(dk);
   pin(dv);
-  store_part(p.results[0], me, shared.walk.own, dk);
-  store_part(p.results[1], me, shared.walk.own, dv);
+  store_part(p.results[0], me, shared.own, dk);
+  store_part(p.results[1], me, shared.own, dv);
 }
 
 /// Empty but in code for sm_90a.

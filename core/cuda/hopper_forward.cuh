@@ -74,8 +74,6 @@ struct HopperForwardShared {
   std::int64_t key_times[Shape::kStages][kHopperKeys];
   OwnTile own[2];
   PublishedStep steps[Shape::kStages];
-  Walk<Owner::kQueries, kHopperKeys> walk;
-  Step next_step;
   unsigned long long num_masked_pairs[4 * Shape::kGroups];  ///< allowed ones of partial tiles, by warp
 };
 
@@ -109,11 +107,11 @@ struct HopperForwardBlock {
 // ---- The producer: all functions are called by its whole warp.
 
 template <class Stored, int kColumns>
-__device__ void load_queries(const HopperForwardBlock<Stored, kColumns>& block, const RowRun& run, const RingPlace<2>& slot) {
+__device__ void load_queries(const HopperForwardBlock<Stored, kColumns>& block, const RowRun& run, const OwnTile& own, const RingPlace<2>& slot) {
   auto& shared = block.shared;
   const auto& p = block.p;
-  const OwnTile& own = shared.walk.own;
-  const TileSource from = tile_source(run, own.first_index, own.num_rows, static_cast<std::int32_t>(own.batch * p.q.rows.heads) + own.head);
+  const TileSource from =
+      tile_source(run_source(run, static_cast<std::int32_t>(own.batch * p.q.rows.heads) + own.head), own.first_index, own.num_rows);
   block.barriers.queries.wait_until_empty(slot);
   if (threadIdx.x % kWarpThreads == 0) shared.own[slot.index] = own;
   if (p.work.causal == Causal::kSequence) load_times(shared.query_times[slot.index], p.work.query_times, from);
@@ -150,7 +148,8 @@ __device__ void load_values(const HopperForwardBlock<Stored, kColumns>& block, c
   load_tile<kHopperKeys, kColumns>(shared_address(block.shared.values[stage.index]), block.p.v, from, block.barriers.values.full_at(stage));
 }
 
-/// Values follow a step behind keys, as consumers want them: a stage of values is free only when the next step's scores have been computed.
+/// Values follow a step behind keys, as consumers want them: a stage of values is free only when the next step's scores have been computed. All lanes
+/// walk: shared memory would take longer to tell them than they take to find out.
 template <class Stored, int kColumns>
 __device__ void produce(const HopperForwardBlock<Stored, kColumns>& block) {
   using Block = HopperForwardBlock<Stored, kColumns>;
@@ -165,24 +164,26 @@ __device__ void produce(const HopperForwardBlock<Stored, kColumns>& block) {
     // Asked for early: the answer takes as long as a step.
     const int claim = is_leader ? atomicAdd(p.num_claimed, 1) : 0;
     const WorkTile work_tile = p.work.tiles[tile];
-    if (is_leader) {
-      shared.walk.start(own_tile(p.work, work_tile, Block::Shared::kOwnRows));
-      shared.next_step = shared.walk.next(p.work);
-    }
-    __syncwarp();
     const auto key_plane = static_cast<std::int32_t>(work_tile.batch * p.k.rows.heads) + work_tile.head / p.work.heads_per_kv_head;
+    Walk<Owner::kQueries, kHopperKeys> walk;
+    walk.start(own_tile(p.work, work_tile, Block::Shared::kOwnRows));
+    TileSource run{};
+    std::int32_t meeting_of_run = -1;
     bool begins_tile = true;
-    for (Step step = shared.next_step; step.tile_class != TileClass::kEmpty; step = shared.next_step) {
-      const TileSource from = tile_source(p.work.meetings[step.meeting].rows, step.first_index, step.num_rows, key_plane);
+    for (Step step = walk.next(p.work); step.tile_class != TileClass::kEmpty;) {
+      if (step.meeting != meeting_of_run) {
+        run = run_source(p.work.meetings[step.meeting].rows, key_plane);
+        meeting_of_run = step.meeting;
+      }
+      const TileSource from = tile_source(run, step.first_index, step.num_rows);
       if (begins_tile) {
-        load_queries(block, p.work.own_runs[work_tile.own_run].rows, slot);
+        load_queries(block, p.work.own_runs[work_tile.own_run].rows, walk.own, slot);
         slot.advance();
       }
       // All that can be is done before there is room for the keys: what comes between that and their copy holds the products up.
-      __syncwarp();
-      if (is_leader) shared.next_step = shared.walk.next(p.work);
+      const Step next = walk.next(p.work);
       const unsigned flags = (begins_tile ? PublishedStep::kBeginsTile : PublishedStep::kNone) |
-                                 (step.tile_class == TileClass::kPartial ? PublishedStep::kIsPartial : PublishedStep::kNone);
+                             (step.tile_class == TileClass::kPartial ? PublishedStep::kIsPartial : PublishedStep::kNone);
       load_keys(block, {flags, step}, from, key_stage);
       key_stage.advance();
       if (values.num_rows > 0) {
@@ -190,9 +191,10 @@ __device__ void produce(const HopperForwardBlock<Stored, kColumns>& block) {
         value_stage.advance();
       }
       values = from;
-      if (begins_tile) prefetch_output(p, shared.walk.own);
-      if (step.tile_class == TileClass::kFull) num_pairs += static_cast<unsigned>(shared.walk.own.num_rows * step.num_rows);
+      if (begins_tile) prefetch_output(p, walk.own);
+      if (step.tile_class == TileClass::kFull) num_pairs += static_cast<unsigned>(walk.own.num_rows * step.num_rows);
       begins_tile = false;
+      step = next;
       __syncwarp();
     }
     tile = gridDim.x + static_cast<std::int64_t>(__shfl_sync(0xffffffffU, claim, 0));

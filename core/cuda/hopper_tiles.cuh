@@ -92,15 +92,18 @@ struct TileSource {
   std::int32_t num_rows;  ///< 0: nothing to fetch
 };
 
-__device__ inline TileSource tile_source(const RowRun& run, std::int32_t first_index, std::int32_t num_rows, std::int32_t plane) {
+/// The first row of a run.
+__device__ inline TileSource run_source(const RowRun& run, std::int32_t plane) {
   const auto first_row = static_cast<std::uint32_t>(run.first_row);
   const auto stride = static_cast<std::uint32_t>(run.stride);
-  return {plane,
-          static_cast<std::int32_t>(first_row % stride),
-          static_cast<std::int32_t>(first_row / stride) + first_index,
-          static_cast<std::int32_t>(stride),
-          run.stride_index,
-          num_rows};
+  return {plane, static_cast<std::int32_t>(first_row % stride), static_cast<std::int32_t>(first_row / stride), static_cast<std::int32_t>(stride),
+          run.stride_index, 1};
+}
+/// Rows of the run that `run` is the source of.
+__device__ inline TileSource tile_source(TileSource run, std::int32_t first_index, std::int32_t num_rows) {
+  run.index += first_index;
+  run.num_rows = num_rows;
+  return run;
 }
 
 /// Has the copy engine fetch a whole tile; one thread.
