@@ -8,11 +8,12 @@ namespace hilbertring {
 /// The same in all lanes, as the compiler can see: what is made of it stays in uniform registers, where products want their factors' addresses.
 __device__ inline unsigned uniform(unsigned x) { return __reduce_or_sync(0xffffffffU, x); }
 
-/// Who a thread of the consumers is. Kept in registers: special registers and division are slow, and the warpgroup's number must be seen to be uniform.
+/// Who a thread of the consumers is. Kept in registers: special registers and division are slow, and the warpgroup's number must be seen to be
+/// uniform.
 struct Consumer {
-  unsigned group;            ///< warpgroup, from 0
-  int first_row;        ///< of the two rows of the tile, 8 apart, that the thread shares with three others
-  int first_column;     ///< of the two columns, of every eight, that the thread has
+  unsigned group;    ///< warpgroup, from 0
+  int first_row;     ///< of the two rows of the tile, 8 apart, that the thread shares with three others
+  int first_column;  ///< of the two columns, of every eight, that the thread has
   bool is_first_lane;
 
   __device__ Consumer() {
@@ -79,7 +80,7 @@ __device__ inline std::uint32_t allowed_columns(const Consumer& me, const TileMa
   const ColumnRange range = mask.columns(row);
   std::uint32_t allowed = columns_below(me, range.end) & ~columns_below(me, range.begin);
   if (!mask.asks_elements) return allowed;
-  // A loop apart from the scores: unrolled among them it would not fit the instruction cache.
+    // A loop apart from the scores: unrolled among them it would not fit the instruction cache.
 #pragma unroll 8
   for (int i = 0; i < kColumns / 4; ++i) {
     const bool is_in_range = (allowed >> i & 1U) != 0;

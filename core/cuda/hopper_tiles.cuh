@@ -9,8 +9,8 @@
 #include "core/cuda/mma.cuh"
 #include "core/cuda/walk.cuh"
 
-// How the Hopper kernels bring tiles to shared memory: one warp, the producer, walks the work and has the copy engine fill rings of stages, which warpgroups of
-// consumers empty.
+// How the Hopper kernels bring tiles to shared memory: one warp, the producer, walks the work and has the copy engine fill rings of stages, which
+// warpgroups of consumers empty.
 namespace hilbertring {
 
 /// Distinct strides of a launch that the copy engine knows; tiles of further ones are copied by hand.
@@ -31,8 +31,8 @@ MappedRows<Stored> mapped_rows(const ConstTensor& tensor, std::span<const std::i
   return mapped;
 }
 
-/// Rows of kColumns 16-bit elements in shared memory as products read them: panels of 64 columns, one behind the other; the 16-byte pieces of a row are
-/// permuted by its number (what the copy engine calls a swizzle of 128 bytes).
+/// Rows of kColumns 16-bit elements in shared memory as products read them: panels of 64 columns, one behind the other; the 16-byte pieces of a row
+/// are permuted by its number (what the copy engine calls a swizzle of 128 bytes).
 template <int kRows, int kColumns>
 struct PanelTile {
   static constexpr int kPitch = 128;
@@ -45,7 +45,9 @@ struct PanelTile {
     return base + static_cast<std::uint32_t>(index / 8 * kPanelBytes + row * kPitch + ((index % 8) ^ (row % 8)) * kPieceBytes);
   }
   /// The factor whose summed-over dimension is its columns, 16 of them a product, from a row on; and how far its columns numbered 16 step are.
-  __device__ static SharedFactor by_rows(std::uint32_t base, int first_row) { return {base + static_cast<std::uint32_t>(first_row * kPitch), kPanelBytes}; }
+  __device__ static SharedFactor by_rows(std::uint32_t base, int first_row) {
+    return {base + static_cast<std::uint32_t>(first_row * kPitch), kPanelBytes};
+  }
   __device__ static constexpr int column_step(int step) { return step / 4 * kPanelBytes + step % 4 * 32; }
   /// The factor whose summed-over dimension is its rows.
   __device__ static SharedFactor by_columns(std::uint32_t base) { return {base, kPanelBytes}; }
@@ -85,8 +87,8 @@ struct RingBarriers {
   }
 };
 
-/// Rows of a tile to be fetched: rows (index + i) * stride + residue of a plane (batch * heads + head), in the copy engine's terms, made before there is room
-/// for them.
+/// Rows of a tile to be fetched: rows (index + i) * stride + residue of a plane (batch * heads + head), in the copy engine's terms, made before there
+/// is room for them.
 struct TileSource {
   std::int32_t plane, residue, index, stride, stride_index;
   std::int32_t num_rows;  ///< 0: nothing to fetch
@@ -96,8 +98,12 @@ struct TileSource {
 __device__ inline TileSource run_source(const RowRun& run, std::int32_t plane) {
   const auto first_row = static_cast<std::uint32_t>(run.first_row);
   const auto stride = static_cast<std::uint32_t>(run.stride);
-  return {plane, static_cast<std::int32_t>(first_row % stride), static_cast<std::int32_t>(first_row / stride), static_cast<std::int32_t>(stride),
-          run.stride_index, 1};
+  return {plane,
+          static_cast<std::int32_t>(first_row % stride),
+          static_cast<std::int32_t>(first_row / stride),
+          static_cast<std::int32_t>(stride),
+          run.stride_index,
+          1};
 }
 /// Rows of the run that `run` is the source of.
 __device__ inline TileSource tile_source(TileSource run, std::int32_t first_index, std::int32_t num_rows) {

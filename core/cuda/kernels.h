@@ -26,7 +26,7 @@ struct Launch {
   cudaStream_t stream;
 };
 
-/// Tiles that the kernels of a type take; a function of type and head dimension only.
+/// Tiles that the kernels of a type take on the current device; a function of its kind, type and head dimension only.
 TileRows forward_tile_rows(ElementType type, std::int64_t head_dim);
 TileRows backward_tile_rows(ElementType type, std::int64_t head_dim, Owner owner);
 
