@@ -38,12 +38,13 @@ struct ListLayout {
     meetings = take(std::ssize(list.meetings), sizeof(Meeting));
     tasks = take(std::ssize(list.extremes), sizeof(ExtremesTask));
     masks = take(std::ssize(list.mask_words), sizeof(std::uint32_t));
+    claims = take(std::ssize(list.launch_ends), sizeof(std::int32_t));
     uploaded_bytes = used_;
     extremes = take(std::ssize(list.extremes), sizeof(TimeExtremes));
     total_bytes = used_;
   }
 
-  std::int64_t tiles, own_runs, meetings, tasks, masks, extremes;
+  std::int64_t tiles, own_runs, meetings, tasks, masks, claims, extremes;
   std::int64_t uploaded_bytes, total_bytes;
 
  private:
@@ -138,6 +139,7 @@ class CudaAttention final : public BlockAttention {
     if (!list.extremes.empty()) {
       launch_extremes(reinterpret_cast<const ExtremesTask*>(data + layout.tasks), std::ssize(list.extremes), times, extremes, stream_);
     }
+    auto* num_claimed = reinterpret_cast<std::int32_t*>(list_memory_.data() + layout.claims);
     std::int64_t begin = 0;
     for (const std::int64_t end : list.launch_ends) {
       launch_one(Launch{.tiles = reinterpret_cast<const WorkTile*>(data + layout.tiles) + begin,
@@ -146,6 +148,8 @@ class CudaAttention final : public BlockAttention {
                         .meetings = reinterpret_cast<const Meeting*>(data + layout.meetings),
                         .extremes = extremes,
                         .mask_words = reinterpret_cast<const std::uint32_t*>(data + layout.masks),
+                        .strides = list.strides,
+                        .num_claimed = num_claimed++,
                         .causal = causal,
                         .stream = stream_});
       begin = end;
@@ -166,6 +170,7 @@ class CudaAttention final : public BlockAttention {
     put(to + layout.meetings, list.meetings);
     put(to + layout.tasks, list.extremes);
     put(to + layout.masks, list.mask_words);
+    put(to + layout.claims, std::vector<std::int32_t>(list.launch_ends.size(), 0));
     check(cudaMemcpyAsync(list_memory_.data(), to, static_cast<std::size_t>(layout.uploaded_bytes), cudaMemcpyHostToDevice, stream_));
     staging.copied.record(stream_);
     return list_memory_.data();

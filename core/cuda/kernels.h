@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <span>
 
 #include "core/block_attention.h"
 #include "core/compute_device.h"
@@ -19,11 +20,13 @@ struct Launch {
   const Meeting* meetings;
   const TimeExtremes* extremes;
   const std::uint32_t* mask_words;
+  std::span<const std::int64_t> strides;  ///< `WorkList::strides`, host
+  std::int32_t* num_claimed;              ///< 0 on the device: for thread blocks that claim tiles one after the other
   Causal causal;
   cudaStream_t stream;
 };
 
-/// Tiles that the kernels of a type take; a function of type and head dimension only.
+/// Tiles that the kernels of a type take on the current device; a function of its kind, type and head dimension only.
 TileRows forward_tile_rows(ElementType type, std::int64_t head_dim);
 TileRows backward_tile_rows(ElementType type, std::int64_t head_dim, Owner owner);
 

@@ -24,6 +24,14 @@ void launch_checked(void (*kernel)(Parameters), std::int64_t num_blocks, unsigne
   check(cudaLaunchKernelEx(&config, kernel, parameters));
 }
 
+/// Of the current device.
+inline std::int64_t num_multiprocessors() {
+  int device = 0, count = 0;
+  check(cudaGetDevice(&device));
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
 /// Rows of [batch, heads, rows, columns] on the device.
 template <class T>
 struct DeviceRows {

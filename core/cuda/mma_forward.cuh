@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cmath>
-#include <numbers>
 
 #include "core/cuda/mma_rows.cuh"
+#include "core/cuda/softmax_scale.h"
 
 namespace hilbertring {
 
@@ -16,9 +16,6 @@ struct MmaForwardParameters {
   float score_factor;  ///< > 0: |scale| * log2(e)
   unsigned long long* pair_counter;
 };
-
-/// |scale| * log2(e), or 1 for a scale of 0: the sign has made all scores 0 then, and 0 times -infinity would be NaN.
-inline float score_factor(double scale) { return scale == 0 ? 1.0F : static_cast<float>(std::abs(scale) * std::numbers::log2e); }
 
 /// Shared memory of a thread block: its queries, and two stages of keys and values, one loaded while the other is used.
 template <int kColumns, int kRowBlocks>
@@ -217,9 +214,7 @@ void launch_mma_forward(const Launch& launch, const ForwardOperands& operands, u
                                                 .row_max = device_rows<float>(operands.row_max),
                                                 .row_sum = device_rows<float>(operands.row_sum),
                                                 .o = device_rows<float>(operands.o),
-                                                .score_sign = operands.scale > 0   ? 1.0F
-                                                              : operands.scale < 0 ? -1.0F
-                                                                                   : 0.0F,
+                                                .score_sign = score_sign(operands.scale),
                                                 .score_factor = score_factor(operands.scale),
                                                 .pair_counter = pair_counter};
   launch_checked(mma_forward<Stored, kColumns, kRowBlocks>, launch.num_tiles, kMmaThreads, sizeof(MmaForwardShared<kColumns, kRowBlocks>),

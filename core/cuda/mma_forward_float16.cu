@@ -1,10 +1,15 @@
+#include "core/cuda/hopper.h"
 #include "core/cuda/mma_forward.cuh"
 
 namespace hilbertring {
 
 template <>
 void launch_forward<Float16>(const Launch& launch, const ForwardOperands& operands, unsigned long long* pair_counter) {
-  launch_mma_forward<Float16>(launch, operands, pair_counter);
+  if (has_hopper_forward<Float16>(operands.q.columns)) {
+    launch_hopper_forward<Float16>(launch, operands, pair_counter);
+  } else {
+    launch_mma_forward<Float16>(launch, operands, pair_counter);
+  }
 }
 
 }  // namespace hilbertring

@@ -7,7 +7,7 @@
 
 namespace hilbertring {
 
-/// Rows of the other side that are folded at a time.
+/// Rows of the other side that the portable kernels fold at a time.
 inline constexpr int kOtherRows = 64;
 
 /// The rows that a thread block owns.
@@ -55,7 +55,7 @@ __device__ inline OwnTile own_tile(const WorkView& work, const WorkTile& tile, s
 
 /// Visits what an own tile meets: meetings in their order, tiles of a meeting ascending, empty ones left out. Kept in shared memory and advanced by
 /// one thread, because the others need their registers.
-template <Owner kOwner>
+template <Owner kOwner, std::int32_t kTileRows = kOtherRows>
 struct Walk {
   OwnTile own;
   std::int32_t meeting;
@@ -70,23 +70,23 @@ struct Walk {
   __device__ TileClass class_of(const WorkView& work, const Meeting& other, std::int32_t num_rows) const {
     TileClass by_causality = TileClass::kFull;
     if (work.causal != Causal::kNone) {
-      const TimeExtremes extremes = extremes_of(work, other.rows, next_index, num_rows, kOtherRows);
+      const TimeExtremes extremes = extremes_of(work, other.rows, next_index, num_rows, kTileRows);
       by_causality = kOwner == Owner::kQueries ? Pattern::class_of_times(own.min_time, own.max_time, extremes.min, extremes.max)
                                                : Pattern::class_of_times(extremes.min, extremes.max, own.min_time, own.max_time);
     }
-    const bool needs_mask = other.first_word >= 0 || num_rows < kOtherRows;
+    const bool needs_mask = other.first_word >= 0 || num_rows < kTileRows;
     return by_causality == TileClass::kFull && needs_mask ? TileClass::kPartial : by_causality;
   }
 
   __device__ Step next(const WorkView& work) {
     while (meeting < own.end_meeting) {
       const Meeting& other = work.meetings[meeting];
-      const std::int32_t num_rows = min(kOtherRows, other.rows.count - next_index);
+      const std::int32_t num_rows = min(kTileRows, other.rows.count - next_index);
       const TileClass tile_class = num_rows > 0 ? class_of(work, other, num_rows) : TileClass::kEmpty;
       // Positions ascend: behind a tile of keys that is too late there are only later ones.
       const bool is_over = num_rows <= 0 || (kOwner == Owner::kQueries && work.causal == Causal::kPosition && tile_class == TileClass::kEmpty);
       const Step step{tile_class, meeting, next_index, num_rows};
-      next_index = is_over ? 0 : next_index + kOtherRows;
+      next_index = is_over ? 0 : next_index + kTileRows;
       meeting += is_over ? 1 : 0;
       if (tile_class != TileClass::kEmpty) return step;
     }
@@ -120,7 +120,8 @@ struct TileMask {
     // Where queries are rows, the last key that is not later; where keys are, the first query that is not earlier.
     const std::int64_t gap = row_position + row * row_stride - column_position;
     if constexpr (kOwner == Owner::kQueries) {
-      return {0, gap < 0 ? 0 : static_cast<int>(min(gap / column_stride + 1, static_cast<std::int64_t>(num_columns)))};
+      if (gap >= num_columns * column_stride) return {0, num_columns};
+      return {0, gap < 0 ? 0 : static_cast<int>(gap / column_stride) + 1};
     }
     return {gap <= 0 ? 0 : static_cast<int>(min((gap + column_stride - 1) / column_stride, static_cast<std::int64_t>(num_columns))), num_columns};
   }

@@ -10,6 +10,7 @@ struct RowRun {
   std::int64_t first_position = 0;
   std::int64_t stride = 1;
   std::int32_t count = 0;
+  std::int32_t stride_index = 0;     ///< of the list's distinct strides
   std::int32_t first_extremes = -1;  ///< index of the first tile's extremes; -1 unless times are sequence indices
 };
 

@@ -225,11 +225,19 @@ class WorkListBuilder {
     }
   }
 
-  static RowRun run_of(const ChunkRows& rows, const Run& run) {
+  RowRun run_of(const ChunkRows& rows, const Run& run) {
     return {.first_row = rows.row_of(run.first).value,
             .first_position = run.first.value,
             .stride = run.stride,
-            .count = to_int32(run.count, "rows of a chunk")};
+            .count = to_int32(run.count, "rows of a chunk"),
+            .stride_index = index_of_stride(run.stride)};
+  }
+
+  std::int32_t index_of_stride(std::int64_t stride) {
+    const auto found = std::find(list_.strides.begin(), list_.strides.end(), stride);
+    const auto index = static_cast<std::int32_t>(found - list_.strides.begin());
+    if (found == list_.strides.end()) list_.strides.push_back(stride);
+    return index;
   }
 
   std::int64_t count_pairs(const Block& block) const {

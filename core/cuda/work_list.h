@@ -26,6 +26,7 @@ struct WorkList {
   std::vector<Meeting> meetings;
   std::vector<ExtremesTask> extremes;  ///< only with sequence causality
   std::vector<std::uint32_t> mask_words;
+  std::vector<std::int64_t> strides;  ///< of runs on either side, each once
   /// Of all heads and batch elements; with sequence causality, where times lie on the device, 0: the kernels count.
   std::int64_t num_allowed_pairs = 0;
 };

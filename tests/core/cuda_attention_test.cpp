@@ -104,10 +104,10 @@ TEST_F(CudaAttention, FoldsBranchesThatItHasNeverHeardOf) {
 }
 
 TEST_F(CudaAttention, EqualsADenseLoopOverManyTilesOfStridedRuns) {
-  const Shape shape{.batch = 1, .tokens = 1500, .heads = 2, .kv_heads = 1, .head_dim = 64};
   for (const Causal causal : {Causal::kNone, Causal::kPosition, Causal::kSequence}) {
     for (const Dilate dilate : {Dilate::kQkv, Dilate::kKv}) {
-      for (const ElementType type : {ElementType::kFloat16, ElementType::kFloat32}) {
+      for (const auto& [type, head_dim] : {std::pair{ElementType::kFloat16, 64}, {ElementType::kBfloat16, 128}, {ElementType::kFloat32, 64}}) {
+        const Shape shape{.batch = 1, .tokens = 1500, .heads = 2, .kv_heads = 1, .head_dim = head_dim};
         const Pattern pattern({.segment_lengths = {1500, 400}, .dilation_rates = {3, 1}, .dilate = dilate, .causal = causal}, shape);
         const AttentionCase c = make_case(pattern, type, 4);
 
@@ -119,6 +119,17 @@ TEST_F(CudaAttention, EqualsADenseLoopOverManyTilesOfStridedRuns) {
       }
     }
   }
+}
+
+TEST_F(CudaAttention, EqualsADenseLoopWithMoreStridesThanTheCopyEngineIsToldOf) {
+  constexpr std::int64_t kTokens = 1600;
+  const Shape shape{.batch = 2, .tokens = kTokens, .heads = 1, .kv_heads = 1, .head_dim = 64};
+  const Pattern pattern({.segment_lengths = std::vector<std::int64_t>(10, kTokens), .dilation_rates = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}, shape);
+  const AttentionCase c = make_case(pattern, ElementType::kBfloat16, 6);
+
+  const KernelResult result = run_in_calls(c, kTokens);
+
+  EXPECT_EQ(find_misses(c, result, evaluate_densely<double>(c), unit_of(ElementType::kBfloat16)), "");
 }
 
 TEST_F(CudaAttention, TakesAnyScale) {
@@ -257,36 +268,72 @@ TEST_P(CudaBits, SameHoweverDensePairsAreSpreadOverCalls) {
   }
 }
 
+/// Runs of several whole tiles and a tail, in strides that the chunks' lengths are no multiples of.
+TEST_P(CudaBits, SameHoweverStridedPairsAreSpreadOverCalls) {
+  for (const std::int64_t head_dim : {64, 128}) {
+    const Shape shape{.batch = 1, .tokens = 3000, .heads = 2, .kv_heads = 1, .head_dim = head_dim};
+    for (const Causal causal : {Causal::kNone, Causal::kPosition, Causal::kSequence}) {
+      const Pattern pattern({.segment_lengths = {3000, 1100, 3000}, .dilation_rates = {4, 1, 3}, .offset = Offset::kHeadMod, .causal = causal},
+                            shape);
+      const AttentionCase c = make_case(pattern, GetParam(), 3);
+      const KernelResult one_call = run_in_calls(c, 1300);
+
+      for (const std::size_t pairs_per_call : {1, 2, 4}) EXPECT_TRUE(run_in_calls(c, 1300, pairs_per_call) == one_call) << pairs_per_call;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, CudaBits, testing::ValuesIn(kTypes), [](const auto& param) { return std::string(to_string(param.param)); });
 
+/// A chunk in the middle of the shard attends to itself along every `dilation_rate`th row; all other rows are poison.
+struct MiddleChunk {
+  std::int64_t tokens, begin, end, dilation_rate, head_dim;
+};
+
 /// Poisons every row that no pair names, and rows that no branch uses: nothing may come of it.
-TEST_F(CudaAttention, ReadsNothingOutsideTheRowsNamed) {
-  const Shape shape{.batch = 2, .tokens = 400, .heads = 2, .kv_heads = 2, .head_dim = 24};
-  const Pattern pattern({.segment_lengths = {400}, .dilation_rates = {3}, .causal = Causal::kPosition}, shape);
+void expect_nothing_read_outside(const MiddleChunk& chunk, ElementType type) {
+  const Shape shape{.batch = 2, .tokens = chunk.tokens, .heads = 2, .kv_heads = 2, .head_dim = chunk.head_dim};
+  const Pattern pattern({.segment_lengths = {chunk.tokens}, .dilation_rates = {chunk.dilation_rate}, .causal = Causal::kPosition}, shape);
   const auto attention = make_copying_cuda_attention();
-  const ChunkRows middle{{Position(130), Position(290)}, LocalRow(130)};
+  const ChunkRows middle{{Position(chunk.begin), Position(chunk.end)}, LocalRow(chunk.begin)};
   const std::vector<ChunkPair> pairs = {{middle, middle}};
-  for (const ElementType type : kTypes) {
-    const AttentionCase clean = make_case(pattern, type, 3);
-    AttentionCase poisoned = clean;
-    for (std::int64_t i = 0; i < 4 * 400 * 24; ++i) {
-      const std::int64_t row = i / 24 % 400;
-      if (middle.positions.contains(Position(row)) && row % 3 == 0) continue;
-      for (auto* tensor : {&poisoned.q, &poisoned.k, &poisoned.v, &poisoned.d_o}) {
-        set_element(poisoned, *tensor, i, std::numeric_limits<double>::quiet_NaN());
-      }
+  const std::int64_t num_elements = 4 * chunk.tokens * chunk.head_dim;
+  const auto row_of = [&](std::int64_t i) { return i / chunk.head_dim % chunk.tokens; };
+  const AttentionCase clean = make_case(pattern, type, 3);
+  AttentionCase poisoned = clean;
+  for (std::int64_t i = 0; i < num_elements; ++i) {
+    if (middle.positions.contains(Position(row_of(i))) && row_of(i) % chunk.dilation_rate == 0) continue;
+    for (auto* tensor : {&poisoned.q, &poisoned.k, &poisoned.v, &poisoned.d_o}) {
+      set_element(poisoned, *tensor, i, std::numeric_limits<double>::quiet_NaN());
     }
+  }
 
-    const KernelResult expected = run_kernels(clean, *attention, pairs, 1);
-    KernelResult result = run_kernels(poisoned, *attention, pairs, 1);
+  const KernelResult expected = run_kernels(clean, *attention, pairs, 1);
+  KernelResult result = run_kernels(poisoned, *attention, pairs, 1);
 
-    // delta is NaN where dO is: rows that nobody reads.
-    result.delta = expected.delta;
-    EXPECT_TRUE(result == expected) << to_string(type);
-    for (std::int64_t i = 0; i < 4 * 400 * 24; ++i) {
-      if (middle.positions.contains(Position(i / 24 % 400))) continue;
-      for (const auto* tensor : {&result.o, &result.dq, &result.dk, &result.dv}) {
-        ASSERT_EQ(load_element(tensor->data(), arithmetic_type(type), i), 0) << to_string(type) << " row " << i / 24 % 400;
+  // delta is NaN where dO is: rows that nobody reads.
+  result.delta = expected.delta;
+  EXPECT_TRUE(result == expected) << to_string(type);
+  for (std::int64_t i = 0; i < num_elements; ++i) {
+    if (middle.positions.contains(Position(row_of(i)))) continue;
+    for (const auto* tensor : {&result.o, &result.dq, &result.dk, &result.dv}) {
+      ASSERT_EQ(load_element(tensor->data(), arithmetic_type(type), i), 0) << to_string(type) << " row " << row_of(i);
+    }
+  }
+}
+
+TEST_F(CudaAttention, ReadsNothingOutsideTheRowsNamed) {
+  for (const ElementType type : kTypes)
+    expect_nothing_read_outside({.tokens = 400, .begin = 130, .end = 290, .dilation_rate = 3, .head_dim = 24}, type);
+}
+
+/// Whole tiles, which the copy engine fetches, and a tail; at both ends of the shard, too.
+TEST_F(CudaAttention, ReadsNothingOutsideWholeTilesOfTheRowsNamed) {
+  for (const auto& [begin, end] : {std::pair{300, 1300}, {0, 1299}, {299, 1600}}) {
+    for (const std::int64_t head_dim : {40, 64, 128}) {
+      for (const std::int64_t dilation_rate : {1, 3}) {
+        expect_nothing_read_outside({.tokens = 1600, .begin = begin, .end = end, .dilation_rate = dilation_rate, .head_dim = head_dim},
+                                    ElementType::kBfloat16);
       }
     }
   }

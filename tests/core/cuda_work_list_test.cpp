@@ -131,6 +131,20 @@ TEST_P(RandomWorkList, CountsTheAllowedPairs) {
 
   EXPECT_EQ(list.num_allowed_pairs, count_allowed_pairs(pattern, all, all, {}, {}) * shape.batch);
 }
+
+TEST_P(RandomWorkList, EveryRunKnowsItsStride) {
+  Draw draw(GetParam());
+  const Shape shape = draw_shape(draw, 120);
+  const Pattern pattern(draw_specification(draw, shape), shape);
+
+  const WorkList list = make_work_list(pattern, ring_pairs(shape.tokens, draw.between(1, shape.tokens)), Owner::kKeys, kTileRows);
+
+  const auto stride_of = [&](const RowRun& rows) { return list.strides.at(static_cast<std::size_t>(rows.stride_index)); };
+  for (const OwnRun& own : list.own_runs) EXPECT_EQ(stride_of(own.rows), own.rows.stride);
+  for (const Meeting& meeting : list.meetings) EXPECT_EQ(stride_of(meeting.rows), meeting.rows.stride);
+  EXPECT_EQ(std::set<std::int64_t>(list.strides.begin(), list.strides.end()).size(), list.strides.size());
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomWorkList, testing::Range<std::uint64_t>(0, 60));
 
 TEST(WorkList, AsksBranchesAboutBlocksThatAreNotFull) {
