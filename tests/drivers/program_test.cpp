@@ -143,6 +143,17 @@ TEST(Program, PlanChecksMemory) {
   EXPECT_EQ(run_program(directory, words + "64GiB").status, 0);
 }
 
+TEST(Program, PlanTellsWhatAGpuMustHold) {
+  const TemporaryDirectory directory;
+  const std::string words = "plan --tokens 1048576 --heads 16 --head-dim 128 --type bfloat16 --ranks 2 --gradient --preset longnet ";
+
+  // Measured on two GPUs: 26.1 GiB each.
+  EXPECT_TRUE(run_program(directory, words + "--backend cuda --check-gpu-memory 27GiB").says("on its GPU  26.1 GiB"));
+  expect_refusal(run_program(directory, words + "--backend cuda --check-gpu-memory 26GiB"), 4, "--check-gpu-memory allows 26.0 GiB");
+  expect_refusal(run_program(directory, words + "--check-gpu-memory 27GiB"), 2, "--check-gpu-memory needs --backend cuda");
+  expect_refusal(run_program(directory, words + "--backend gpu"), 2, "plan knows cpu and cuda");
+}
+
 TEST(Program, ZigzagBalancesCausalWork) {
   const TemporaryDirectory directory;
   const std::string words = "plan --tokens 8192 --heads 1 --head-dim 8 --ranks 4 --preset dense --causal sequence --placement ";
