@@ -9,7 +9,8 @@ usage() {
 cluster/job.sh: runs a case on the ranks of a Slurm job.
   sbatch -N 2 --ntasks-per-node=4 [--gpus-per-task=1] cluster/job.sh CASE.h5 RESULT.h5 [OPTION of `hilbertring run`]...
   sbatch --array=0-5 ... cluster/job.sh case-%a.h5 result-%a.h5        an array: %a is the task's number in it
-One task is one rank; with GPUs ask for one per task (with mpirun: --gpus-per-node, since a remote node's ranks would see one GPU only).
+One task is one rank, as many on every node (--ntasks-per-node: without it Slurm may place 3 and 1); with GPUs ask for one per task (with mpirun:
+--gpus-per-node, since a remote node's ranks would see one GPU only).
 Works with --export=NONE. Variables, each with a default:
   HILBERTRING      the program; else `hilbertring` on PATH
   LAUNCHER         srun (pmix) or mpirun; else srun
