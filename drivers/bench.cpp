@@ -11,7 +11,6 @@
 #include "drivers/bench_report.h"
 #include "drivers/commands.h"
 #include "drivers/description.h"
-#include "drivers/machine.h"
 #include "drivers/pattern_options.h"
 #include "drivers/progress_bar.h"
 #include "drivers/transport_choice.h"
@@ -141,18 +140,16 @@ BenchPlan make_plan(const Job& job, const Arguments& arguments) {
   return plan;
 }
 
-void require_memory(const Job& job, const Arguments& arguments, const BenchPlan& plan) {
-  const auto given = arguments.text("memory-limit");
-  const std::int64_t limit = given ? parse_bytes("memory-limit", *given) : job.min(available_memory_bytes() / plan.layout.ranks_on_node);
+void require_memory(const Job& job, const BenchPlan& plan) {
   for (const BenchRow& row : plan.rows) {
     const auto gpu_bytes = [&](Rank rank) {
       return predict_memory(*row.task.schedule, rank, plan.layout.path(), plan.layout.num_threads, row.task.output_type).gpu.peak_bytes();
     };
     require_gpu_memory(job, plan.layout.backend, plan.layout.virtual_ranks(), largest(job, plan.layout, gpu_bytes));
     const std::int64_t needed = largest(job, plan.layout, [&](Rank rank) { return predicted_bench_bytes(row.task, plan.layout.path(), rank); });
-    if (needed <= limit) continue;
+    if (needed <= plan.layout.memory_limit_bytes) continue;
     throw failure("not enough memory: with " + format_plural(row.task.schedule->problem().shape.tokens, "token") + " a rank needs " +
-                  format_bytes(needed) + ", " + (given ? "--memory-limit allows " : "the node has for each ") + format_bytes(limit));
+                  format_bytes(needed) + ", " + plan.layout.memory_limit_text());
   }
 }
 
@@ -199,7 +196,7 @@ int bench(Job& job, const Arguments& arguments) {
   const BenchPlan plan = make_plan(job, arguments);
   std::optional<JobTransport> transport;
   if (plan.layout.virtual_ranks() == 0) transport.emplace(job, plan.layout);
-  require_memory(job, arguments, plan);
+  require_memory(job, plan);
   const auto record = arguments.text("record");
   TextTable table = bench_table();
   std::string heading;

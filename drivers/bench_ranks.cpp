@@ -18,13 +18,13 @@ namespace hilbertring {
 
 namespace {
 
-/// A tensor's name in the library and in files.
+constexpr std::array<ShardTensor, 4> kInputs = {ShardTensor::kQ, ShardTensor::kK, ShardTensor::kV, ShardTensor::kDo};
+
+/// A result's name in the library and in files.
 struct NamedTensor {
   ShardTensor tensor;
   TensorName name;
 };
-constexpr std::array<NamedTensor, 4> kInputs = {
-    {{ShardTensor::kQ, TensorName::kQ}, {ShardTensor::kK, TensorName::kK}, {ShardTensor::kV, TensorName::kV}, {ShardTensor::kDo, TensorName::kDo}}};
 constexpr std::array<NamedTensor, 5> kResults = {{{ShardTensor::kO, TensorName::kO},
                                                   {ShardTensor::kLse, TensorName::kLse},
                                                   {ShardTensor::kDq, TensorName::kDq},
@@ -51,7 +51,7 @@ class RankBench {
 
   BenchFigures execute() {
     RingAttention attention(transport_, task_.schedule, task_.options);
-    for (std::size_t i = 0; i < num_inputs(); ++i) attention.load_random(kInputs[i].tensor, task_.seed);
+    for (std::size_t i = 0; i < num_inputs(); ++i) attention.load_random(kInputs[i], task_.seed);
     figures_.allowed_pairs = over_ranks(run_pass(attention, Pass::kForward, PassMode::kWhole).allowed_pairs, Reduction::kSum);
     if (problem_.with_gradient) run_pass(attention, Pass::kBackward, PassMode::kWhole);
     check_rows(attention);

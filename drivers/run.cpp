@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "drivers/commands.h"
 #include "drivers/description.h"
-#include "drivers/machine.h"
 #include "drivers/pattern_options.h"
 #include "drivers/progress_bar.h"
 #include "drivers/run_ranks.h"
@@ -62,7 +61,6 @@ struct RunPlan {
   RunSetting setting;
   RankLayout layout;
   RankTask task;
-  std::int64_t memory_limit_bytes = 0;   ///< of a rank
   std::int64_t predicted_bytes = 0;      ///< of the largest rank that this process knows of
   std::int64_t predicted_gpu_bytes = 0;  ///< likewise, on its GPU
 };
@@ -84,10 +82,9 @@ void predict_peaks(const Job& job, RunPlan& plan) {
   }
 }
 
-void require_memory(const RunPlan& plan, bool is_limit_given) {
-  if (plan.predicted_bytes <= plan.memory_limit_bytes) return;
-  const std::string rule = is_limit_given ? "--memory-limit allows " : "the node has for each ";
-  throw failure("not enough memory: a rank needs " + format_bytes(plan.predicted_bytes) + ", " + rule + format_bytes(plan.memory_limit_bytes) +
+void require_memory(const RunPlan& plan) {
+  if (plan.predicted_bytes <= plan.layout.memory_limit_bytes) return;
+  throw failure("not enough memory: a rank needs " + format_bytes(plan.predicted_bytes) + ", " + plan.layout.memory_limit_text() +
                 " (more ranks on more nodes need less each)");
 }
 
@@ -113,9 +110,6 @@ RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
   plan.task.options.gpu = plan.layout.backend.gpu_of(job.rank_on_node());
   plan.task.options.output_type = plan.task.output_type;
   plan.task.input = &file;
-
-  const auto limit = arguments.text("memory-limit");
-  plan.memory_limit_bytes = limit ? parse_bytes("memory-limit", *limit) : job.min(available_memory_bytes() / plan.layout.ranks_on_node);
   predict_peaks(job, plan);
   return plan;
 }
@@ -177,7 +171,7 @@ int run_case(Job& job, const Arguments& arguments, std::ostream& out) {
   require_inputs(*file);
   RunPlan plan = make_plan(job, arguments, *file);
   print_plan(out, plan);
-  require_memory(plan, arguments.has("memory-limit"));
+  require_memory(plan);
   std::optional<JobTransport> transport;
   if (plan.layout.virtual_ranks() == 0) transport.emplace(job, plan.layout);
   require_gpu_memory(job, plan.layout.backend, plan.layout.virtual_ranks(), plan.predicted_gpu_bytes);

@@ -59,6 +59,10 @@ bool can_be_linked(const BackendChoice& backend) { return has_nccl_build() && ba
 
 }  // namespace
 
+std::string RankLayout::memory_limit_text() const {
+  return (is_memory_limit_given ? "--memory-limit allows " : "the node has for each ") + format_bytes(memory_limit_bytes);
+}
+
 std::string to_string(TransportKind kind) {
   switch (kind) {
     case TransportKind::kMpi: return "mpi";
@@ -90,6 +94,9 @@ RankLayout choose_layout(const Job& job, const Arguments& arguments) {
   layout.num_threads = number_of_threads(arguments, layout.ranks_on_node);
   layout.backend = choose_backend(job, arguments, layout.virtual_ranks());
   layout.peer_timeout = std::chrono::seconds(arguments.integer_or("peer-timeout", kNcclPatience.count(), 1));
+  const auto limit = arguments.text("memory-limit");
+  layout.is_memory_limit_given = limit.has_value();
+  layout.memory_limit_bytes = limit ? parse_bytes("memory-limit", *limit) : job.min(available_memory_bytes() / layout.ranks_on_node);
   if (layout.transport == TransportKind::kNccl) require_linkable(layout.backend);
   if (name == "auto" && layout.transport == TransportKind::kMpi && can_be_linked(layout.backend)) layout.transport = TransportKind::kNccl;
   return layout;

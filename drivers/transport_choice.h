@@ -25,13 +25,18 @@ struct RankLayout {
   int num_threads = 1;             ///< per rank
   BackendChoice backend;
   std::chrono::seconds peer_timeout{};  ///< of messages between GPUs
+  std::int64_t memory_limit_bytes = 0;  ///< of a rank, on the host
+  bool is_memory_limit_given = false;   ///< else it is a rank's share of what its node has
+
+  /// "--memory-limit allows 1.00 GiB", "the node has for each 1.00 GiB"
+  std::string memory_limit_text() const;
 
   /// Ranks in this process; 0 if each MPI rank is one.
   std::int64_t virtual_ranks() const { return transport == TransportKind::kLoopback ? num_ranks : 0; }
   MessagePath path() const { return message_path(backend.backend, transport == TransportKind::kNccl); }
 };
 
-/// --ranks, --transport, --threads, --backend, --share-gpus, --peer-timeout.
+/// --ranks, --transport, --threads, --memory-limit, --peer-timeout, --backend, --share-gpus.
 OptionGroup layout_options();
 /// From those. Collective over the job. Throws usage_error for unknown names, for numbers that do not fit, for loopback on several MPI ranks and for
 /// nccl without GPUs; Error(kFailure) for cuda where a rank would have no GPU of its own, and for nccl in a build without it.

@@ -13,9 +13,9 @@ namespace hilbertring {
 
 namespace {
 
-std::int64_t redistribution_staging(const Schedule& schedule, std::int64_t row_bytes) {
+std::int64_t redistribution_staging(const Schedule& schedule, std::int64_t heads, std::int64_t row_bytes) {
   const Shape& shape = schedule.problem().shape;
-  return Redistribution::staging_bytes(shape.tokens, schedule.num_ranks(), shape.batch, shape.heads, row_bytes);
+  return Redistribution::staging_bytes(shape.tokens, schedule.num_ranks(), shape.batch, heads, row_bytes);
 }
 
 class Predictor {
@@ -95,12 +95,13 @@ class Predictor {
   std::int64_t host_bytes_of_pieces(std::int64_t row_bytes) const {
     const Shape& shape = problem_.shape;
     const std::int64_t heads = heads_per_piece(shape.batch, shape.heads, schedule_.placement().max_rows(), row_bytes, staging_bytes_);
-    return Staging::size_bytes(shape.batch, shape.heads, num_rows_, row_bytes, heads) +
-           Redistribution::staging_bytes(shape.tokens, schedule_.num_ranks(), shape.batch, heads, row_bytes);
+    return Staging::size_bytes(shape.batch, shape.heads, num_rows_, row_bytes, heads) + redistribution_staging(schedule_, heads, row_bytes);
   }
   std::int64_t lse_bytes() const { return problem_.shape.batch * problem_.shape.heads * num_rows_ * size_bytes(ElementType::kFloat32); }
-  std::int64_t staging(ElementType type) const { return redistribution_staging(schedule_, problem_.shape.head_dim * size_bytes(type)); }
-  std::int64_t lse_staging() const { return redistribution_staging(schedule_, size_bytes(ElementType::kFloat32)); }
+  std::int64_t staging(ElementType type) const {
+    return redistribution_staging(schedule_, problem_.shape.heads, problem_.shape.head_dim * size_bytes(type));
+  }
+  std::int64_t lse_staging() const { return redistribution_staging(schedule_, problem_.shape.heads, size_bytes(ElementType::kFloat32)); }
 
   const Schedule& schedule_;
   const Problem& problem_;
