@@ -206,12 +206,10 @@ void RingAttention::State::go_round(Pass pass, std::vector<RingPass>& rings, con
     return [&, i](const Visit& visit) { fold_pairs(i, &visit, slice(i).visit_pairs(schedule->rotation(pass), rank, visit.owner)); };
   };
   const bool is_moving = mode != PassMode::kComputeAlone;
-  // A call that computes on the host returns when it is done; a GPU had better have something to do while the host starts messages.
-  const bool starts_first = device->is_host();
-  for (std::size_t i = 0; is_moving && starts_first && i < rings.size(); ++i) rings[i].start();
+  // Before the first fold: a persistent kernel leaves no room on a GPU for the messages' own kernels until it ends.
+  for (std::size_t i = 0; is_moving && i < rings.size(); ++i) rings[i].start();
   for (std::size_t i = 0; i < rings.size(); ++i) {
     fold_pairs(i, nullptr, slice(i).own_pairs_below(rank));
-    if (is_moving && !starts_first) rings[i].start();
     rings[i].leave_home();
   }
   for (std::int64_t step = 1; is_moving && step < schedule->num_ranks(); ++step) {
@@ -256,12 +254,12 @@ ForwardOperands RingAttention::State::own_forward_operands() {
 }
 
 void RingAttention::State::forward(PassReport& report) {
+  const ForwardOperands own = own_forward_operands();
+  // Their operands are ready before the state is reset: a GPU does that while the host starts the first messages.
+  std::vector<RingPass> rings = make_rings(Pass::kForward, {.operands = {shard.k, shard.v}, .accumulators = {}});
   device->fill(shard.row_max, -std::numeric_limits<double>::infinity());
   device->fill(shard.row_sum, 0);
   device->fill(shard.o, 0);
-
-  const ForwardOperands own = own_forward_operands();
-  std::vector<RingPass> rings = make_rings(Pass::kForward, {.operands = {shard.k, shard.v}, .accumulators = {}});
   go_round(Pass::kForward, rings, [&](std::size_t i, const Visit* visit, const std::vector<ChunkPair>& pairs) {
     const Schedule& slice = schedule->slice(static_cast<std::int64_t>(i));
     ForwardOperands operands = part_of(own, slice.extent(), schedule->problem().shape);
@@ -296,12 +294,11 @@ BackwardOperands RingAttention::State::own_backward_operands() {
 void RingAttention::State::backward(PassReport& report) {
   const Rotation rotation = schedule->rotation(Pass::kBackward);
   kernels.dot_rows(shard.delta, shard.d_o, shard.o);
-  for (const Tensor& gradient : {shard.dq, shard.dk, shard.dv}) device->fill(gradient, 0);
-
   const BackwardOperands own = own_backward_operands();
   std::vector<RingPass> rings =
       make_rings(Pass::kBackward, rotation == Rotation::kKvUp ? Travellers{{shard.k, shard.v}, {shard.dk, shard.dv}}
                                                               : Travellers{{shard.q, shard.d_o, shard.row_max, shard.delta}, {shard.dq}});
+  for (const Tensor& gradient : {shard.dq, shard.dk, shard.dv}) device->fill(gradient, 0);
   go_round(Pass::kBackward, rings, [&](std::size_t i, const Visit* visit, const std::vector<ChunkPair>& pairs) {
     const Schedule& slice = schedule->slice(static_cast<std::int64_t>(i));
     BackwardOperands operands = part_of(own, slice.extent(), schedule->problem().shape);
