@@ -1,6 +1,7 @@
 #include "core/pattern.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <utility>
 
@@ -37,6 +38,7 @@ class HeadsFrom final : public Branch {
   std::int64_t convex_length() const override { return whole_->convex_length(); }
   Range<Position> key_hull(Range<Position> queries) const override { return whole_->key_hull(queries); }
   Range<Position> query_hull(Range<Position> keys) const override { return whole_->query_hull(keys); }
+  bool is_dense() const override { return whole_->is_dense(); }
 
  private:
   std::unique_ptr<const Branch> whole_;
@@ -47,6 +49,11 @@ std::vector<std::unique_ptr<const Branch>> make_branches_from(const Specificatio
   std::vector<std::unique_ptr<const Branch>> branches;
   for (auto& branch : make_branches(specification, whole)) branches.push_back(std::make_unique<HeadsFrom>(std::move(branch), first_head));
   return branches;
+}
+
+std::uint64_t next_id() {
+  static std::atomic<std::uint64_t> count = 0;
+  return ++count;
 }
 
 /// Sum over i in [0, n) of floor((a i + b) / m), for n, a, b >= 0 and m >= 1, in O(log m).
@@ -150,7 +157,7 @@ Pattern::Pattern(const Specification& specification, const Shape& whole, const S
     : Pattern(part, specification.causal, make_branches_from(specification, whole, first_head)) {}
 
 Pattern::Pattern(const Shape& shape, Causal causal, std::vector<std::unique_ptr<const Branch>> branches)
-    : shape_(shape), causal_(causal), branches_(std::move(branches)) {
+    : id_(next_id()), shape_(shape), causal_(causal), branches_(std::move(branches)) {
   std::map<std::vector<std::int64_t>, std::int64_t> class_of_kinds;
   for (std::int64_t head = 0; head < shape_.heads; ++head) {
     std::vector<std::int64_t> kinds;

@@ -57,6 +57,8 @@ class Branch {
   virtual Range<Position> key_hull(Range<Position> queries) const = 0;
   /// Likewise, all queries that may attend to some key in the range.
   virtual Range<Position> query_hull(Range<Position> keys) const = 0;
+  /// Whether all queries attend to all keys, for every head: then any two ranges make one block, of all their pairs.
+  virtual bool is_dense() const { return false; }
 };
 
 /// What causality says about a product of queries and keys.
@@ -72,6 +74,8 @@ class Pattern {
   /// A pattern of branches that no specification names (yet): for new kinds of branches and their tests.
   Pattern(const Shape& shape, Causal causal, std::vector<std::unique_ptr<const Branch>> branches);
 
+  /// No two patterns that the program makes have the same.
+  std::uint64_t id() const { return id_; }
   const Shape& shape() const { return shape_; }
   Causal causal() const { return causal_; }
   std::int64_t num_branches() const { return static_cast<std::int64_t>(branches_.size()); }
@@ -94,7 +98,11 @@ class Pattern {
   std::int64_t head_class(std::int64_t head) const { return head_class_[static_cast<std::size_t>(head)]; }
   std::int64_t num_head_classes() const { return num_head_classes_; }
 
+  /// Whether causality alone forbids pairs.
+  bool is_dense() const { return branches_.size() == 1 && branches_.front()->is_dense(); }
+
  private:
+  std::uint64_t id_;
   Shape shape_;
   Causal causal_;
   std::vector<std::unique_ptr<const Branch>> branches_;

@@ -81,8 +81,9 @@ struct RingBarriers {
   __device__ bool is_full(const RingPlace<kStages>& place) { return is_over(shared_address(&full[place.index]), place.parity); }
   __device__ void wait_until_empty(const RingPlace<kStages>& place) { wait_for(shared_address(&empty[place.index]), place.parity ^ 1U); }
   __device__ std::uint32_t full_at(const RingPlace<kStages>& place) { return shared_address(&full[place.index]); }
-  /// One lane of each consuming warp says so.
+  /// A consuming warp, as one.
   __device__ void release(const RingPlace<kStages>& place, bool is_first_lane) {
+    __syncwarp();
     if (is_first_lane) arrive(shared_address(&empty[place.index]));
   }
 };

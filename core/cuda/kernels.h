@@ -22,13 +22,15 @@ struct Launch {
   const std::uint32_t* mask_words;
   std::span<const std::int64_t> strides;  ///< `WorkList::strides`, host
   std::int32_t* num_claimed;              ///< 0 on the device: for thread blocks that claim tiles one after the other
+  std::int32_t* turns;                    ///< [turns_per_launch], 0 on the device: counters of turns (turn_list.h)
+  std::int64_t turns_per_launch;
   Causal causal;
   cudaStream_t stream;
 };
 
 /// Tiles that the kernels of a type take on the current device; a function of its kind, type and head dimension only.
 TileRows forward_tile_rows(ElementType type, std::int64_t head_dim);
-TileRows backward_tile_rows(ElementType type, std::int64_t head_dim, Owner owner);
+TileRows backward_tile_rows(ElementType type, std::int64_t head_dim);
 
 /// Kernels on the tiles of a launch, asynchronous on its stream. Stored is the type of q: Float16 and Bfloat16 run on tensor cores with float32
 /// sums, float and double in plain arithmetic. Each thread block adds to its own rows of the results only. Bits depend on the order of meetings

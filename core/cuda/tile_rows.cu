@@ -17,7 +17,7 @@ TileRows forward_tile_rows(ElementType type, std::int64_t head_dim) {
   return on_hopper ? hopper_forward_tile_rows(head_dim) : TileRows{.own = mma_forward_rows(head_dim), .other = kOtherRows};
 }
 
-TileRows backward_tile_rows(ElementType type, std::int64_t head_dim, Owner) {
+TileRows backward_tile_rows(ElementType type, std::int64_t head_dim) {
   if (is_plain(type)) return {.own = kPlainRows, .other = kOtherRows};
   const bool on_hopper = type == ElementType::kFloat16 ? has_hopper_backward<Float16>(head_dim) : has_hopper_backward<Bfloat16>(head_dim);
   return on_hopper ? TileRows{.own = kHopperBackwardOwnRows, .other = kHopperBackwardOthers} : TileRows{.own = kBackwardRows, .other = kOtherRows};

@@ -1,0 +1,155 @@
+#include "core/cuda/resident_lists.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/cuda/turn_list.h"
+
+namespace hilbertring {
+
+namespace {
+
+constexpr std::int64_t kAlignment = 256;
+
+constexpr std::int64_t round_up(std::int64_t n) { return ceil_div(n, kAlignment) * kAlignment; }
+
+/// Places of a list's arrays in one run of memory: those that are uploaded, in one copy, then what is made on the device.
+struct ListLayout {
+  explicit ListLayout(const WorkList& list) {
+    tiles = take(std::ssize(list.tiles), sizeof(WorkTile));
+    own_runs = take(std::ssize(list.own_runs), sizeof(OwnRun));
+    meetings = take(std::ssize(list.meetings), sizeof(Meeting));
+    tasks = take(std::ssize(list.extremes), sizeof(ExtremesTask));
+    masks = take(std::ssize(list.mask_words), sizeof(std::uint32_t));
+    uploaded_bytes = used_;
+    extremes = take(std::ssize(list.extremes), sizeof(TimeExtremes));
+    counters = take(std::ssize(list.launch_ends) * (1 + list.turns_per_launch), sizeof(std::int32_t));
+    total_bytes = used_;
+  }
+
+  std::int64_t tiles, own_runs, meetings, tasks, masks, extremes, counters;
+  std::int64_t uploaded_bytes, total_bytes;
+
+ private:
+  std::int64_t take(std::int64_t count, std::size_t size) {
+    const std::int64_t at = used_;
+    used_ = round_up(used_ + count * static_cast<std::int64_t>(size));
+    return at;
+  }
+  std::int64_t used_ = 0;
+};
+
+template <class T>
+void put(std::byte* to, const std::vector<T>& items) {
+  if (!items.empty()) std::memcpy(to, items.data(), items.size() * sizeof(T));
+}
+
+template <class T>
+T* at(const Buffer& memory, std::int64_t offset) {
+  return reinterpret_cast<T*>(memory.data() + offset);
+}
+
+bool is_same(const ChunkRows& a, const ChunkRows& b) { return a.positions == b.positions && a.first_row == b.first_row; }
+
+bool are_same(std::span<const ChunkPair> a, std::span<const ChunkPair> b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const ChunkPair& x, const ChunkPair& y) { return is_same(x.queries, y.queries) && is_same(x.keys, y.keys); });
+}
+
+WorkList make_list(const ResidentLists::Request& request) {
+  switch (request.kind) {
+    case ResidentLists::Kind::kOwnQueries: return make_work_list(request.pattern, request.pairs, Owner::kQueries, request.tile_rows);
+    case ResidentLists::Kind::kOwnKeys: return make_work_list(request.pattern, request.pairs, Owner::kKeys, request.tile_rows);
+    case ResidentLists::Kind::kKeysInTurn: break;
+  }
+  return make_turn_list(request.pattern, request.pairs, request.tile_rows);
+}
+
+/// Grows by half at least, so that growing ends soon. Freeing device memory waits for the kernels that use it.
+void grow(Buffer& buffer, std::int64_t num_bytes, Buffer (*make)(std::int64_t, std::shared_ptr<MemoryMeter>),
+          const std::shared_ptr<MemoryMeter>& meter) {
+  if (buffer.size_bytes() >= num_bytes) return;
+  const std::int64_t size = std::max(num_bytes, buffer.size_bytes() + buffer.size_bytes() / 2);
+  buffer = Buffer();
+  buffer = make(size, meter);
+}
+
+}  // namespace
+
+ResidentLists::ResidentLists(cudaStream_t stream, std::shared_ptr<MemoryMeter> meter) : stream_(stream), meter_(std::move(meter)) {}
+
+bool ResidentLists::is_of(const Kept& kept, const Request& request) {
+  return kept.pattern_id == request.pattern.id() && kept.kind == request.kind && kept.tile_rows == request.tile_rows &&
+         are_same(kept.pairs, request.pairs);
+}
+
+const ResidentLists::Kept* ResidentLists::find(const Request& request) const {
+  const auto found = std::find_if(kept_.begin(), kept_.end(), [&](const auto& kept) { return is_of(*kept, request); });
+  return found == kept_.end() ? nullptr : found->get();
+}
+
+const ResidentList& ResidentLists::get(const Request& request) {
+  if (const Kept* kept = find(request)) {
+    reset_counters(kept->list);
+    return kept->list;
+  }
+  const WorkList list = make_list(request);
+  const std::int64_t num_bytes = ListLayout(list).total_bytes;
+  Kept* kept = &passing_;
+  if (kept_bytes_ + num_bytes <= kKeptBytes) {
+    kept_bytes_ += num_bytes;
+    kept = kept_.emplace_back(std::make_unique<Kept>()).get();
+    *kept = {.pattern_id = request.pattern.id(),
+             .kind = request.kind,
+             .tile_rows = request.tile_rows,
+             .pairs = {request.pairs.begin(), request.pairs.end()},
+             .list = {},
+             .memory = {}};
+  }
+  upload(list, kept->list, kept->memory);
+  reset_counters(kept->list);
+  return kept->list;
+}
+
+/// Two staging buffers, so that the host can write the next list while the last one is being copied. A list that is not kept is written over by the
+/// next: the stream keeps its upload behind the kernels that read the last.
+void ResidentLists::upload(const WorkList& list, ResidentList& resident, Buffer& memory) {
+  const ListLayout layout(list);
+  std::swap(staging_[0], staging_[1]);
+  Staging& staging = staging_[0];
+  staging.copied.wait();
+  grow(staging.buffer, layout.uploaded_bytes, make_pinned_buffer, meter_);
+  grow(memory, layout.total_bytes, make_device_buffer, meter_);
+  std::byte* const to = staging.buffer.data();
+  put(to + layout.tiles, list.tiles);
+  put(to + layout.own_runs, list.own_runs);
+  put(to + layout.meetings, list.meetings);
+  put(to + layout.tasks, list.extremes);
+  put(to + layout.masks, list.mask_words);
+  if (layout.uploaded_bytes > 0) {
+    check(cudaMemcpyAsync(memory.data(), to, static_cast<std::size_t>(layout.uploaded_bytes), cudaMemcpyHostToDevice, stream_));
+  }
+  staging.copied.record(stream_);
+  auto* const counters = at<std::int32_t>(memory, layout.counters);
+  resident = {.tiles = at<WorkTile>(memory, layout.tiles),
+              .own_runs = at<OwnRun>(memory, layout.own_runs),
+              .meetings = at<Meeting>(memory, layout.meetings),
+              .extremes_tasks = at<ExtremesTask>(memory, layout.tasks),
+              .extremes = at<TimeExtremes>(memory, layout.extremes),
+              .mask_words = at<std::uint32_t>(memory, layout.masks),
+              .num_claimed = counters,
+              .turns = counters + list.launch_ends.size(),
+              .num_extremes = std::ssize(list.extremes),
+              .turns_per_launch = list.turns_per_launch,
+              .num_allowed_pairs = list.num_allowed_pairs,
+              .launch_ends = list.launch_ends,
+              .strides = list.strides};
+}
+
+void ResidentLists::reset_counters(const ResidentList& list) const {
+  const auto num_counters = list.launch_ends.size() * static_cast<std::size_t>(1 + list.turns_per_launch);
+  if (num_counters > 0) check(cudaMemsetAsync(list.num_claimed, 0, num_counters * sizeof(std::int32_t), stream_));
+}
+
+}  // namespace hilbertring

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/cuda/device.h"
+#include "core/cuda/work_list.h"
+
+namespace hilbertring {
+
+/// A work list whose arrays lie on the device.
+struct ResidentList {
+  const WorkTile* tiles = nullptr;
+  const OwnRun* own_runs = nullptr;
+  const Meeting* meetings = nullptr;
+  const ExtremesTask* extremes_tasks = nullptr;
+  TimeExtremes* extremes = nullptr;  ///< [num_extremes], made by whoever uses the list: times are no part of it
+  const std::uint32_t* mask_words = nullptr;
+  std::int32_t* num_claimed = nullptr;  ///< of each launch, in turn: 0 when the list is asked for
+  std::int32_t* turns = nullptr;        ///< of each launch `turns_per_launch`: 0 when the list is asked for
+  std::int64_t num_extremes = 0, turns_per_launch = 0, num_allowed_pairs = 0;
+  std::vector<std::int64_t> launch_ends, strides;
+};
+
+/// Makes work lists on the device and keeps them, because pass after pass asks for the same: making one takes the host longer than short calls take
+/// the device. All work on the device goes through the stream.
+class ResidentLists {
+ public:
+  /// Device memory for lists that are kept; a list beyond that is made anew every time.
+  static constexpr std::int64_t kKeptBytes = std::int64_t{128} << 20;
+
+  ResidentLists(cudaStream_t stream, std::shared_ptr<MemoryMeter> meter);
+
+  enum class Kind { kOwnQueries, kOwnKeys, kKeysInTurn };
+  struct Request {
+    const Pattern& pattern;
+    std::span<const ChunkPair> pairs;
+    Kind kind;
+    TileRows tile_rows;
+  };
+  /// Good until the next call. Throws what make_work_list and make_turn_list throw.
+  const ResidentList& get(const Request& request);
+
+ private:
+  struct Kept {
+    std::uint64_t pattern_id;
+    Kind kind;
+    TileRows tile_rows;
+    std::vector<ChunkPair> pairs;
+    ResidentList list;
+    Buffer memory;
+  };
+  /// Pinned memory that a copy may still be reading, until the event.
+  struct Staging {
+    Buffer buffer;
+    Event copied;
+  };
+
+  static bool is_of(const Kept& kept, const Request& request);
+  const Kept* find(const Request& request) const;
+  void upload(const WorkList& list, ResidentList& resident, Buffer& memory);
+  void reset_counters(const ResidentList& list) const;
+
+  cudaStream_t stream_;
+  std::shared_ptr<MemoryMeter> meter_;
+  std::array<Staging, 2> staging_;
+  std::vector<std::unique_ptr<Kept>> kept_;
+  std::int64_t kept_bytes_ = 0;
+  Kept passing_;  ///< a list that is not kept
+};
+
+}  // namespace hilbertring
