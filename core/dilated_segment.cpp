@@ -104,10 +104,6 @@ Range<Position> DilatedSegment::touched_segments(Range<Position> range) const {
   return {segment(segment_of(range.begin)).begin, segment(segment_of(range.end - 1)).end};
 }
 
-bool DilatedSegment::is_dense() const {
-  return segment_length_ >= num_tokens_ && dilation_rate_ == 1 && std::find(offsets_.begin(), offsets_.end(), kAbsent) == offsets_.end();
-}
-
 Range<Position> DilatedSegment::key_hull(Range<Position> queries) const { return touched_segments(queries); }
 
 Range<Position> DilatedSegment::query_hull(Range<Position> keys) const { return touched_segments(keys); }

@@ -26,7 +26,6 @@ class DilatedSegment final : public Branch {
   Range<Position> key_hull(Range<Position> queries) const override;
   Range<Position> query_hull(Range<Position> keys) const override;
   std::int64_t convex_length() const override { return dilation_rate_; }
-  bool is_dense() const override;
 
  private:
   std::int64_t offset(std::int64_t head) const { return offsets_[static_cast<std::size_t>(head)]; }

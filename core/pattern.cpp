@@ -38,7 +38,6 @@ class HeadsFrom final : public Branch {
   std::int64_t convex_length() const override { return whole_->convex_length(); }
   Range<Position> key_hull(Range<Position> queries) const override { return whole_->key_hull(queries); }
   Range<Position> query_hull(Range<Position> keys) const override { return whole_->query_hull(keys); }
-  bool is_dense() const override { return whole_->is_dense(); }
 
  private:
   std::unique_ptr<const Branch> whole_;

@@ -57,8 +57,6 @@ class Branch {
   virtual Range<Position> key_hull(Range<Position> queries) const = 0;
   /// Likewise, all queries that may attend to some key in the range.
   virtual Range<Position> query_hull(Range<Position> keys) const = 0;
-  /// Whether all queries attend to all keys, for every head: then any two ranges make one block, of all their pairs.
-  virtual bool is_dense() const { return false; }
 };
 
 /// What causality says about a product of queries and keys.
@@ -97,9 +95,6 @@ class Pattern {
   /// Heads fall into classes whose members take part in the same branches with the same offsets; `head_class(h)` numbers them from 0.
   std::int64_t head_class(std::int64_t head) const { return head_class_[static_cast<std::size_t>(head)]; }
   std::int64_t num_head_classes() const { return num_head_classes_; }
-
-  /// Whether causality alone forbids pairs.
-  bool is_dense() const { return branches_.size() == 1 && branches_.front()->is_dense(); }
 
  private:
   std::uint64_t id_;

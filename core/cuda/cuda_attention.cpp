@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "core/cuda/device.h"
-#include "core/cuda/hopper.h"
 #include "core/cuda/kernels.h"
 #include "core/cuda/resident_lists.h"
 #include "core/error.h"
@@ -26,13 +25,12 @@ void check_alignment(const std::string& name, const ConstTensor& tensor) {
                     " bytes behind a multiple of 16, but the GPU's kernels need it at one");
 }
 
-/// Whether one kernel can make all gradients of such a pattern, where the device has it: a function of the pattern alone, since it decides bits.
-bool take_turns(const Pattern& pattern) { return pattern.is_dense() && pattern.causal() != Causal::kSequence; }
-
 class CudaAttention final : public BlockAttention {
  public:
   CudaAttention(cudaStream_t stream, std::shared_ptr<MemoryMeter> meter)
-      : stream_(stream), counter_(make_device_buffer(static_cast<std::int64_t>(sizeof(unsigned long long)), meter)), lists_(stream, std::move(meter)) {
+      : stream_(stream),
+        counter_(make_device_buffer(static_cast<std::int64_t>(sizeof(unsigned long long)), meter)),
+        lists_(stream, std::move(meter)) {
     check(cudaMemsetAsync(counter_.data(), 0, sizeof(unsigned long long), stream_));
   }
 
@@ -44,7 +42,7 @@ class CudaAttention final : public BlockAttention {
          {std::pair<const char*, ConstTensor>{"q", operands.q}, {"k", operands.k}, {"v", operands.v}, {"o", operands.o}}) {
       check_alignment(name, tensor);
     }
-    const ResidentList& list = lists_.get({pattern, pairs, Kind::kOwnQueries, forward_tile_rows(operands.q.type, operands.q.columns)});
+    const ResidentList& list = lists_.get({pattern, pairs, Owner::kQueries, forward_tile_rows(operands.q.type, operands.q.columns)});
     auto* const counter = pattern.causal() == Causal::kSequence ? reinterpret_cast<unsigned long long*>(counter_.data()) : nullptr;
     visit_element_type(operands.q.type, [&]<class Stored>(Stored) {
       run(list, pattern.causal(), operands.times, [&](const Launch& launch) { launch_forward<Stored>(launch, operands, counter); });
@@ -83,23 +81,14 @@ class CudaAttention final : public BlockAttention {
     }
     visit_element_type(operands.q.type, [&]<class Stored>(Stored) {
       const TileRows rows = backward_tile_rows(operands.q.type, operands.q.columns);
-      if constexpr (sizeof(Stored) == 2) {
-        if (take_turns(pattern) && has_hopper_turns<Stored>(operands.q.columns)) {
-          run(lists_.get({pattern, pairs, Kind::kKeysInTurn, rows}), pattern.causal(), operands.times,
-              [&](const Launch& launch) { launch_hopper_turns<Stored>(launch, operands); });
-          return;
-        }
-      }
-      run(lists_.get({pattern, pairs, Kind::kOwnQueries, rows}), pattern.causal(), operands.times,
+      run(lists_.get({pattern, pairs, Owner::kQueries, rows}), pattern.causal(), operands.times,
           [&](const Launch& launch) { launch_query_gradient<Stored>(launch, operands); });
-      run(lists_.get({pattern, pairs, Kind::kOwnKeys, rows}), pattern.causal(), operands.times,
+      run(lists_.get({pattern, pairs, Owner::kKeys, rows}), pattern.causal(), operands.times,
           [&](const Launch& launch) { launch_key_gradients<Stored>(launch, operands); });
     });
   }
 
  private:
-  using Kind = ResidentLists::Kind;
-
   /// Calls launch(Launch) for each of the list's launches.
   template <class LaunchOne>
   void run(const ResidentList& list, Causal causal, const Times& times, LaunchOne&& launch_one) {
@@ -114,8 +103,6 @@ class CudaAttention final : public BlockAttention {
                         .mask_words = list.mask_words,
                         .strides = list.strides,
                         .num_claimed = list.num_claimed + i,
-                        .turns = list.turns + static_cast<std::int64_t>(i) * list.turns_per_launch,
-                        .turns_per_launch = list.turns_per_launch,
                         .causal = causal,
                         .stream = stream_});
       begin = list.launch_ends[i];

@@ -12,17 +12,11 @@ template <class Stored>
 bool has_hopper_forward(std::int64_t head_dim);
 template <class Stored>
 bool has_hopper_backward(std::int64_t head_dim);
-/// The backward pass in one kernel, for dense patterns without sequence causality.
-template <class Stored>
-bool has_hopper_turns(std::int64_t head_dim);
 
 template <class Stored>
 void launch_hopper_forward(const Launch& launch, const ForwardOperands& operands, unsigned long long* pair_counter);
 /// Adds to dq where queries are the owners of the list, to dk and dv where keys are.
 template <class Stored>
 void launch_hopper_backward(const Launch& launch, Owner owner, const BackwardOperands& operands);
-/// Adds to dq, dk and dv.
-template <class Stored>
-void launch_hopper_turns(const Launch& launch, const BackwardOperands& operands);
 
 }  // namespace hilbertring

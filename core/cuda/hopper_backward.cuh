@@ -3,11 +3,76 @@
 #include <cmath>
 #include <numbers>
 
-#include "core/cuda/hopper_backward_products.cuh"
+#include "core/cuda/hopper_backward_block.cuh"
 
 namespace hilbertring {
 
 // ---- The consumers.
+
+/// 64 own rows by 64 others: scores, probabilities and their gradients.
+using BackwardTile = float[kHopperBackwardOthers / 8][4];
+using BackwardFactor = std::uint32_t[kHopperBackwardOthers / 16][4];
+
+/// Hands in c = A B^T for the warpgroup's rows of own tensor `which` and all of the other tensor `which`.
+template <Owner kOwner, class Stored, int kColumns>
+__device__ __forceinline__ void begin_inner(BackwardTile& c, const HopperBackwardShared<kOwner, kColumns>& shared, unsigned group, int which,
+                                            int stage) {
+  using Shared = HopperBackwardShared<kOwner, kColumns>;
+  const SharedFactor own = Shared::OwnTileLayout::by_rows(shared_address(shared.own_data[which]), static_cast<int>(64 * group));
+  const SharedFactor other = Shared::OtherTileLayout::by_rows(shared_address(shared.other_data[stage][which]), 0);
+#pragma unroll
+  for (int step = 0; step < kColumns / 16; ++step) {
+    multiply_add_shared<Stored, false>(c, own.moved_by(Shared::OwnTileLayout::column_step(step)),
+                                       other.moved_by(Shared::OtherTileLayout::column_step(step)), step > 0);
+  }
+  end_group();
+}
+
+/// Hands in c += A B for a left factor in registers and other tensor `which`, but does not end the group.
+template <Owner kOwner, class Stored, int kColumns>
+__device__ __forceinline__ void begin_outer(float (&c)[kColumns / 8][4], const BackwardFactor& left,
+                                            const HopperBackwardShared<kOwner, kColumns>& shared, int which, int stage) {
+  using Tile = typename HopperBackwardShared<kOwner, kColumns>::OtherTileLayout;
+  const SharedFactor right = Tile::by_columns(shared_address(shared.other_data[stage][which]));
+#pragma unroll
+  for (int step = 0; step < kHopperBackwardOthers / 16; ++step) {
+    multiply_add<Stored, true>(c, left[step], right.moved_by(Tile::row_step(step)), true);
+  }
+}
+
+template <class Stored>
+__device__ __forceinline__ void round_tile(const BackwardTile& c, BackwardFactor& left) {
+#pragma unroll
+  for (int k = 0; k < kHopperBackwardOthers / 16; ++k) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) left[k][i] = round_pair<Stored>(c[2 * k + i / 2][2 * (i % 2)], c[2 * k + i / 2][2 * (i % 2) + 1]);
+  }
+}
+
+/// Which pairs of the thread's two rows are allowed, 16 bits a row. Asked before scores and gradients take their registers.
+template <Owner kOwner, class Stored, int kColumns>
+__device__ __forceinline__ std::uint32_t allowed_pairs(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me, int stage) {
+  static_assert(kHopperBackwardOthers / 4 == 16);
+  auto& shared = block.shared;
+  const Step& step = shared.steps[stage].step;
+  if (!__any_sync(0xffffffffU, step.tile_class == TileClass::kPartial)) return ~0U;
+  const auto mask = tile_mask<kOwner>(block.p.work, shared.own, step, shared.own_times, shared.other_times[stage]);
+  return (allowed_columns<kHopperBackwardOthers>(me, mask, me.first_row) & 0xFFFFU) |
+         allowed_columns<kHopperBackwardOthers>(me, mask, me.first_row + 8) << 16;
+}
+
+/// Probabilities of forbidden pairs become 0.
+__device__ __forceinline__ void mask_probabilities(BackwardTile& c, std::uint32_t allowed) {
+  if (!__any_sync(0xffffffffU, allowed != ~0U)) return;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int i = 0; i < kHopperBackwardOthers / 4; ++i) {
+      float& element = c[i / 2][2 * half + i % 2];
+      element = (allowed >> (16 * half + i) & 1U) != 0 ? element : 0.0F;
+    }
+  }
+}
 
 /// Walks the steps. For each, S has arrived and dP is being computed when fold(stage, allowed pairs) is called, which hands in what they are factors
 /// of, as one group; while that is computed, the next step's S is handed in. (No later: S, dP, two left factors and two results are more than there
@@ -23,17 +88,16 @@ __device__ __forceinline__ bool consume_steps(const HopperBackwardBlock<kOwner, 
   wait_for(shared_address(&block.barriers.own_full), 0);
   begin();
   for (bool is_first = true;; is_first = false) {
-    const std::uint32_t allowed =
-        allowed_pairs<kOwner>(block.p.work, me, shared.own, shared.steps[stage.index].step, shared.own_times, shared.other_times[stage.index]);
+    const std::uint32_t allowed = allowed_pairs(block, me, stage.index);
     pin(scores);
     begin_products();
-    begin_inner<Stored>(scores, shared, me.group, 0, stage.index);
+    begin_inner<kOwner, Stored, kColumns>(scores, shared, me.group, 0, stage.index);
     wait_for_groups<1>();
     if (!is_first) others.release(last, me.is_first_lane);
     prepare(stage.index);
     pin(gradients);
     begin_products();
-    begin_inner<Stored>(gradients, shared, me.group, 1, stage.index);
+    begin_inner<kOwner, Stored, kColumns>(gradients, shared, me.group, 1, stage.index);
     wait_for_groups<1>();
     pin(scores);
     fold(stage.index, allowed);
@@ -80,7 +144,7 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
     round_tile<Stored>(gradients, left);
     pin(dq);
     begin_products();
-    begin_outer<Stored>(dq, left, shared, 0, stage);
+    begin_outer<Owner::kQueries, Stored, kColumns>(dq, left, shared, 0, stage);
     end_group();
   };
   if (!consume_steps(
@@ -130,8 +194,8 @@ __device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<
     pin(dv);
     pin(dk);
     begin_products();
-    begin_outer<Stored>(dv, probabilities, shared, 1, stage);
-    begin_outer<Stored>(dk, left, shared, 0, stage);
+    begin_outer<Owner::kKeys, Stored, kColumns>(dv, probabilities, shared, 1, stage);
+    begin_outer<Owner::kKeys, Stored, kColumns>(dk, left, shared, 0, stage);
     end_group();
   };
   if (!consume_steps(block, me, scores, gradients, begin, prepare, fold)) return;
@@ -148,7 +212,7 @@ __global__ void __launch_bounds__((kBackwardGroups + 1) * kWarpgroupThreads, 1)
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Block = HopperBackwardBlock<kOwner, Stored, kColumns>;
   extern __shared__ __align__(1024) std::byte shared_bytes[];
-  __shared__ HopperBackwardBarriers<> barriers;
+  __shared__ HopperBackwardBarriers barriers;
   const Block block{p, *reinterpret_cast<typename Block::Shared*>(shared_bytes), barriers};
   if (threadIdx.x == 0) barriers.init(Block::kScalarArrivals);
   __syncthreads();
@@ -208,10 +272,10 @@ void launch_hopper_backward_of(const Launch& launch, const BackwardOperands& ope
   const auto parameters = hopper_backward_parameters<kOwner, Stored>(launch, operands);
   constexpr unsigned kThreads = (kBackwardGroups + 1) * kWarpgroupThreads;
   if (operands.q.columns <= 64) {
-    launch_checked(hopper_backward<kOwner, Stored, 64>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<64>), launch.stream,
+    launch_checked(hopper_backward<kOwner, Stored, 64>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 64>), launch.stream,
                    parameters);
   } else {
-    launch_checked(hopper_backward<kOwner, Stored, 128>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<128>), launch.stream,
+    launch_checked(hopper_backward<kOwner, Stored, 128>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 128>), launch.stream,
                    parameters);
   }
 }

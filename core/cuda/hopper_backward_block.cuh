@@ -34,29 +34,23 @@ struct BackwardStep {
   bool is_end;  ///< nothing follows
 };
 
-template <int kColumns, int kStages>
-struct HopperBackwardTiles {
-  static constexpr int kNumColumns = kColumns;
+template <Owner kOwner, int kColumns>
+struct HopperBackwardShared {
   using OwnTileLayout = PanelTile<kHopperBackwardOwnRows, kColumns>;
   using OtherTileLayout = PanelTile<kHopperBackwardOthers, kColumns>;
 
   alignas(1024) std::byte own_data[2][OwnTileLayout::kNumBytes];
-  alignas(1024) std::byte other_data[kStages][2][OtherTileLayout::kNumBytes];
-  float lse2[kStages][kHopperBackwardOthers], delta[kStages][kHopperBackwardOthers];  ///< where the others are queries
-  BackwardStep steps[kStages];
+  alignas(1024) std::byte other_data[kBackwardStages][2][OtherTileLayout::kNumBytes];
+  std::int64_t own_times[kHopperBackwardOwnRows];
+  std::int64_t other_times[kBackwardStages][kHopperBackwardOthers];
+  float lse2[kBackwardStages][kHopperBackwardOthers], delta[kBackwardStages][kHopperBackwardOthers];  ///< where the others are queries
+  BackwardStep steps[kBackwardStages];
   OwnTile own;
 };
 
-template <int kColumns>
-struct HopperBackwardShared : HopperBackwardTiles<kColumns, kBackwardStages> {
-  std::int64_t own_times[kHopperBackwardOwnRows];
-  std::int64_t other_times[kBackwardStages][kHopperBackwardOthers];
-};
-
-template <int kStages = kBackwardStages>
 struct HopperBackwardBarriers {
   std::uint64_t own_full;
-  RingBarriers<kStages> others;
+  RingBarriers<kBackwardStages> others;
 
   __device__ void init(int num_scalar_arrivals) {
     init_barrier(shared_address(&own_full), 2);
@@ -65,13 +59,9 @@ struct HopperBackwardBarriers {
   }
 };
 
-template <Owner kTheOwner, class Stored, int kTheColumns>
+template <Owner kOwner, class Stored, int kColumns>
 struct HopperBackwardBlock {
-  static constexpr Owner kOwner = kTheOwner;
-  static constexpr int kColumns = kTheColumns;
-  static constexpr bool kKnowsTimes = true;
-  using Shared = HopperBackwardShared<kColumns>;
-  using StagePlace = RingPlace<kBackwardStages>;
+  using Shared = HopperBackwardShared<kOwner, kColumns>;
   /// The lanes of the producer that bring lse2 and delta arrive, too.
   static constexpr int kScalarArrivals = kOwner == Owner::kKeys ? kWarpThreads : 0;
   static constexpr int kProducerRegisters = kOwner == Owner::kKeys ? 40 : 88;
@@ -79,7 +69,7 @@ struct HopperBackwardBlock {
 
   const HopperBackwardParameters<Stored>& p;
   Shared& shared;
-  HopperBackwardBarriers<>& barriers;
+  HopperBackwardBarriers& barriers;
 };
 
 // ---- The producer: its whole warp.
@@ -94,8 +84,9 @@ __device__ const std::int64_t* times_of_others(const WorkView& work) {
 }
 
 /// lse2 and delta of the stage's queries, asynchronously; each lane arrives when its own have landed.
-template <class Block>
-__device__ void load_scalars(const Block& block, const TileSource& from, const typename Block::StagePlace& stage) {
+template <Owner kOwner, class Stored, int kColumns>
+__device__ void load_scalars(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const TileSource& from,
+                             const RingPlace<kBackwardStages>& stage) {
   const auto& p = block.p;
   const std::int64_t first_row = static_cast<std::int64_t>(from.plane) * p.lse2.rows + from.residue;
   for (int i = static_cast<int>(threadIdx.x) % kWarpThreads; i < kHopperBackwardOthers; i += kWarpThreads) {
@@ -107,72 +98,63 @@ __device__ void load_scalars(const Block& block, const TileSource& from, const t
   arrive_after_copies(block.barriers.others.full_at(stage));
 }
 
-template <class Block>
-__device__ void load_own(const Block& block, const RowRun& run, const OwnTile& own) {
+template <Owner kOwner, class Stored, int kColumns>
+__device__ void load_own(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const RowRun& run, const OwnTile& own) {
   auto& shared = block.shared;
   const auto& p = block.p;
   const TileSource from =
       tile_source(run_source(run, static_cast<std::int32_t>(own.batch * p.own[0].rows.heads) + own.head), own.first_index, own.num_rows);
   if (threadIdx.x % kWarpThreads == 0) shared.own = own;
-  if constexpr (Block::kKnowsTimes) {
-    if (p.work.causal == Causal::kSequence) load_times(shared.own_times, times_of_owner<Block::kOwner>(p.work), from);
-  }
+  if (p.work.causal == Causal::kSequence) load_times(shared.own_times, times_of_owner<kOwner>(p.work), from);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    load_tile<kHopperBackwardOwnRows, Block::kColumns>(shared_address(shared.own_data[i]), p.own[i], from, shared_address(&block.barriers.own_full));
+    load_tile<kHopperBackwardOwnRows, kColumns>(shared_address(shared.own_data[i]), p.own[i], from, shared_address(&block.barriers.own_full));
   }
 }
 
-template <class Block>
-__device__ void load_others(const Block& block, const Step& step, const TileSource& from, const typename Block::StagePlace& stage) {
+template <Owner kOwner, class Stored, int kColumns>
+__device__ void load_others(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Step& step, const TileSource& from,
+                            const RingPlace<kBackwardStages>& stage) {
   auto& shared = block.shared;
   const auto& p = block.p;
   block.barriers.others.wait_until_empty(stage);
   if (threadIdx.x % kWarpThreads == 0) shared.steps[stage.index] = {step, false};
-  if constexpr (Block::kKnowsTimes) {
-    if (p.work.causal == Causal::kSequence && step.tile_class == TileClass::kPartial) {
-      load_times(shared.other_times[stage.index], times_of_others<Block::kOwner>(p.work), from);
-    }
+  if (p.work.causal == Causal::kSequence && step.tile_class == TileClass::kPartial) {
+    load_times(shared.other_times[stage.index], times_of_others<kOwner>(p.work), from);
   }
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    load_tile<kHopperBackwardOthers, Block::kColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from,
+    load_tile<kHopperBackwardOthers, kColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from,
                                                block.barriers.others.full_at(stage));
   }
-  if constexpr (Block::kOwner == Owner::kKeys) load_scalars(block, from, stage);
+  if constexpr (kOwner == Owner::kKeys) load_scalars(block, from, stage);
 }
 
 /// Plane of the other side: of the own query head's KV head, or of a query head of the own KV head.
 template <Owner kOwner, class Stored>
-__device__ std::int32_t other_plane(const HopperBackwardParameters<Stored>& p, std::int32_t batch, std::int32_t own_head, const Meeting& meeting) {
+__device__ std::int32_t other_plane(const HopperBackwardParameters<Stored>& p, const OwnTile& own, const Meeting& meeting) {
   const std::int32_t head =
-      kOwner == Owner::kQueries ? own_head / p.work.heads_per_kv_head : own_head * p.work.heads_per_kv_head + meeting.head_offset;
-  return static_cast<std::int32_t>(batch * p.other[0].rows.heads) + head;
+      kOwner == Owner::kQueries ? own.head / p.work.heads_per_kv_head : own.head * p.work.heads_per_kv_head + meeting.head_offset;
+  return static_cast<std::int32_t>(own.batch * p.other[0].rows.heads) + head;
 }
 
-/// Tells the consumers that nothing follows.
-template <class Block>
-__device__ void end_steps(const Block& block, const typename Block::StagePlace& stage) {
-  const bool is_leader = threadIdx.x % kWarpThreads == 0;
-  block.barriers.others.wait_until_empty(stage);
-  if (is_leader) block.shared.steps[stage.index].is_end = true;
-  __syncwarp();
-  for (int i = 0; i < (is_leader ? 2 : 0) + (Block::kOwner == Owner::kKeys ? 1 : 0); ++i) arrive(block.barriers.others.full_at(stage));
-}
-
-/// Brings the own tile and what a walk from it meets.
-template <class Block, class Walk>
-__device__ void produce_walk(const Block& block, const OwnTile& own, std::int32_t own_run, Walk& walk) {
+template <Owner kOwner, class Stored, int kColumns>
+__device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns>& block) {
+  auto& shared = block.shared;
   const auto& p = block.p;
-  typename Block::StagePlace stage;
+  const bool is_leader = threadIdx.x % kWarpThreads == 0;
+  RingPlace<kBackwardStages> stage;
+  const WorkTile work_tile = p.work.tiles[blockIdx.x];
+  Walk<kOwner, kHopperBackwardOthers> walk;
+  walk.start(own_tile(p.work, work_tile, kHopperBackwardOwnRows));
   Step step = walk.next(p.work);
-  if (step.tile_class != TileClass::kEmpty) load_own(block, p.work.own_runs[own_run].rows, own);
+  if (step.tile_class != TileClass::kEmpty) load_own(block, p.work.own_runs[work_tile.own_run].rows, walk.own);
   TileSource run{};
   std::int32_t meeting_of_run = -1;
   while (step.tile_class != TileClass::kEmpty) {
     if (step.meeting != meeting_of_run) {
       const Meeting& meeting = p.work.meetings[step.meeting];
-      run = run_source(meeting.rows, other_plane<Block::kOwner>(p, own.batch, own.head, meeting));
+      run = run_source(meeting.rows, other_plane<kOwner>(p, walk.own, meeting));
       meeting_of_run = step.meeting;
     }
     const Step next = walk.next(p.work);
@@ -181,15 +163,10 @@ __device__ void produce_walk(const Block& block, const OwnTile& own, std::int32_
     step = next;
     __syncwarp();
   }
-  end_steps(block, stage);
-}
-
-template <Owner kOwner, class Stored, int kColumns>
-__device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns>& block) {
-  const WorkTile work_tile = block.p.work.tiles[blockIdx.x];
-  Walk<kOwner, kHopperBackwardOthers> walk;
-  walk.start(own_tile(block.p.work, work_tile, kHopperBackwardOwnRows));
-  produce_walk(block, walk.own, work_tile.own_run, walk);
+  block.barriers.others.wait_until_empty(stage);
+  if (is_leader) shared.steps[stage.index].is_end = true;
+  __syncwarp();
+  for (int i = 0; i < (is_leader ? 2 : 0) + (kOwner == Owner::kKeys ? 1 : 0); ++i) arrive(block.barriers.others.full_at(stage));
 }
 
 }  // namespace hilbertring

@@ -44,7 +44,7 @@ __device__ __forceinline__ void begin_scores(HopperScores& scores, const HopperF
   const SharedFactor keys = KeyTile::by_rows(shared_address(shared.keys[stage]), 0);
 #pragma unroll
   for (int step = 0; step < kColumns / 16; ++step) {
-    multiply_add_shared<Stored, false, false>(scores, queries.moved_by(QueryTile::column_step(step)), keys.moved_by(KeyTile::column_step(step)), step > 0);
+    multiply_add_shared<Stored, false>(scores, queries.moved_by(QueryTile::column_step(step)), keys.moved_by(KeyTile::column_step(step)), step > 0);
   }
   end_group();
 }

@@ -15,7 +15,6 @@ namespace hilbertring {
 namespace {
 
 constexpr std::uint32_t kPanelColumns = 64;
-constexpr std::uint32_t kAddedColumns = 32;
 constexpr std::uint64_t kElementBytes = 2;
 constexpr std::uint64_t kWideRowBytes = 256;
 
@@ -29,11 +28,6 @@ Encode find_encode() {
   check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kSinceVersion, cudaEnableDefault, &result));
   if (result != cudaDriverEntryPointSuccess) throw Error(ErrorKind::kFailure, "CUDA", "the driver has no cuTensorMapEncodeTiled");
   return reinterpret_cast<Encode>(function);
-}
-
-void check_map(CUresult status, const std::string& what) {
-  if (status == CUDA_SUCCESS) return;
-  throw Error(ErrorKind::kFailure, "CUDA", "cuTensorMapEncodeTiled refuses " + what + ", with code " + std::to_string(static_cast<int>(status)));
 }
 
 }  // namespace
@@ -53,23 +47,11 @@ CUtensorMap make_row_map(const ConstTensor& tensor, std::int64_t stride, std::in
   CUtensorMap map;
   const CUresult status = find_encode()(&map, type, 4, const_cast<std::byte*>(tensor.data), sizes.data(), strides.data(), box.data(), every.data(),
                                         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  check_map(status, "rows of " + std::to_string(tensor.columns) + " columns, " + std::to_string(stride) + " apart");
-  return map;
-}
-
-CUtensorMap make_adding_map(const Tensor& tensor, std::int32_t box_rows) {
-  const auto columns = static_cast<std::uint64_t>(tensor.columns);
-  const auto rows = static_cast<std::uint64_t>(tensor.rows);
-  const std::uint64_t row_bytes = columns * sizeof(float);
-  const std::array<cuuint64_t, 3> sizes{columns, rows, static_cast<std::uint64_t>(tensor.batch * tensor.heads)};
-  const std::array<cuuint64_t, 2> strides{row_bytes, rows * row_bytes};
-  const std::array<cuuint32_t, 3> box{kAddedColumns, static_cast<cuuint32_t>(box_rows), 1};
-  const std::array<cuuint32_t, 3> every{1, 1, 1};
-  CUtensorMap map;
-  const CUresult status =
-      find_encode()(&map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 3, tensor.data, sizes.data(), strides.data(), box.data(), every.data(),
-                    CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  check_map(status, "float32 rows of " + std::to_string(tensor.columns) + " columns");
+  if (status != CUDA_SUCCESS) {
+    throw Error(ErrorKind::kFailure, "CUDA",
+                "cuTensorMapEncodeTiled refuses rows of " + std::to_string(tensor.columns) + " columns, " + std::to_string(stride) +
+                    " apart, with code " + std::to_string(static_cast<int>(status)));
+  }
   return map;
 }
 

@@ -13,8 +13,4 @@ namespace hilbertring {
 /// batch * heads + head); columns past D come as 0. Throws Error(kFailure, "CUDA").
 CUtensorMap make_row_map(const ConstTensor& tensor, std::int64_t stride, std::int32_t box_rows);
 
-/// What it needs to know to add, to float32 [B, heads, N, D], boxes of 32 columns and `box_rows` rows whose 16-byte pieces are permuted as in a
-/// `PanelTile`. Coordinates: (column, row, batch * heads + head). Throws Error(kFailure, "CUDA").
-CUtensorMap make_adding_map(const Tensor& tensor, std::int32_t box_rows);
-
 }  // namespace hilbertring

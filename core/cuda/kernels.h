@@ -22,8 +22,6 @@ struct Launch {
   const std::uint32_t* mask_words;
   std::span<const std::int64_t> strides;  ///< `WorkList::strides`, host
   std::int32_t* num_claimed;              ///< 0 on the device: for thread blocks that claim tiles one after the other
-  std::int32_t* turns;                    ///< [turns_per_launch], 0 on the device: counters of turns (turn_list.h)
-  std::int64_t turns_per_launch;
   Causal causal;
   cudaStream_t stream;
 };

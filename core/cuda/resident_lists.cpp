@@ -4,8 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "core/cuda/turn_list.h"
-
 namespace hilbertring {
 
 namespace {
@@ -24,11 +22,11 @@ struct ListLayout {
     masks = take(std::ssize(list.mask_words), sizeof(std::uint32_t));
     uploaded_bytes = used_;
     extremes = take(std::ssize(list.extremes), sizeof(TimeExtremes));
-    counters = take(std::ssize(list.launch_ends) * (1 + list.turns_per_launch), sizeof(std::int32_t));
+    claims = take(std::ssize(list.launch_ends), sizeof(std::int32_t));
     total_bytes = used_;
   }
 
-  std::int64_t tiles, own_runs, meetings, tasks, masks, extremes, counters;
+  std::int64_t tiles, own_runs, meetings, tasks, masks, extremes, claims;
   std::int64_t uploaded_bytes, total_bytes;
 
  private:
@@ -57,15 +55,6 @@ bool are_same(std::span<const ChunkPair> a, std::span<const ChunkPair> b) {
                     [](const ChunkPair& x, const ChunkPair& y) { return is_same(x.queries, y.queries) && is_same(x.keys, y.keys); });
 }
 
-WorkList make_list(const ResidentLists::Request& request) {
-  switch (request.kind) {
-    case ResidentLists::Kind::kOwnQueries: return make_work_list(request.pattern, request.pairs, Owner::kQueries, request.tile_rows);
-    case ResidentLists::Kind::kOwnKeys: return make_work_list(request.pattern, request.pairs, Owner::kKeys, request.tile_rows);
-    case ResidentLists::Kind::kKeysInTurn: break;
-  }
-  return make_turn_list(request.pattern, request.pairs, request.tile_rows);
-}
-
 /// Grows by half at least, so that growing ends soon. Freeing device memory waits for the kernels that use it.
 void grow(Buffer& buffer, std::int64_t num_bytes, Buffer (*make)(std::int64_t, std::shared_ptr<MemoryMeter>),
           const std::shared_ptr<MemoryMeter>& meter) {
@@ -80,7 +69,7 @@ void grow(Buffer& buffer, std::int64_t num_bytes, Buffer (*make)(std::int64_t, s
 ResidentLists::ResidentLists(cudaStream_t stream, std::shared_ptr<MemoryMeter> meter) : stream_(stream), meter_(std::move(meter)) {}
 
 bool ResidentLists::is_of(const Kept& kept, const Request& request) {
-  return kept.pattern_id == request.pattern.id() && kept.kind == request.kind && kept.tile_rows == request.tile_rows &&
+  return kept.pattern_id == request.pattern.id() && kept.owner == request.owner && kept.tile_rows == request.tile_rows &&
          are_same(kept.pairs, request.pairs);
 }
 
@@ -91,24 +80,24 @@ const ResidentLists::Kept* ResidentLists::find(const Request& request) const {
 
 const ResidentList& ResidentLists::get(const Request& request) {
   if (const Kept* kept = find(request)) {
-    reset_counters(kept->list);
+    reset_claims(kept->list);
     return kept->list;
   }
-  const WorkList list = make_list(request);
+  const WorkList list = make_work_list(request.pattern, request.pairs, request.owner, request.tile_rows);
   const std::int64_t num_bytes = ListLayout(list).total_bytes;
   Kept* kept = &passing_;
   if (kept_bytes_ + num_bytes <= kKeptBytes) {
     kept_bytes_ += num_bytes;
     kept = kept_.emplace_back(std::make_unique<Kept>()).get();
     *kept = {.pattern_id = request.pattern.id(),
-             .kind = request.kind,
+             .owner = request.owner,
              .tile_rows = request.tile_rows,
              .pairs = {request.pairs.begin(), request.pairs.end()},
              .list = {},
              .memory = {}};
   }
   upload(list, kept->list, kept->memory);
-  reset_counters(kept->list);
+  reset_claims(kept->list);
   return kept->list;
 }
 
@@ -131,25 +120,21 @@ void ResidentLists::upload(const WorkList& list, ResidentList& resident, Buffer&
     check(cudaMemcpyAsync(memory.data(), to, static_cast<std::size_t>(layout.uploaded_bytes), cudaMemcpyHostToDevice, stream_));
   }
   staging.copied.record(stream_);
-  auto* const counters = at<std::int32_t>(memory, layout.counters);
   resident = {.tiles = at<WorkTile>(memory, layout.tiles),
               .own_runs = at<OwnRun>(memory, layout.own_runs),
               .meetings = at<Meeting>(memory, layout.meetings),
               .extremes_tasks = at<ExtremesTask>(memory, layout.tasks),
               .extremes = at<TimeExtremes>(memory, layout.extremes),
               .mask_words = at<std::uint32_t>(memory, layout.masks),
-              .num_claimed = counters,
-              .turns = counters + list.launch_ends.size(),
+              .num_claimed = at<std::int32_t>(memory, layout.claims),
               .num_extremes = std::ssize(list.extremes),
-              .turns_per_launch = list.turns_per_launch,
               .num_allowed_pairs = list.num_allowed_pairs,
               .launch_ends = list.launch_ends,
               .strides = list.strides};
 }
 
-void ResidentLists::reset_counters(const ResidentList& list) const {
-  const auto num_counters = list.launch_ends.size() * static_cast<std::size_t>(1 + list.turns_per_launch);
-  if (num_counters > 0) check(cudaMemsetAsync(list.num_claimed, 0, num_counters * sizeof(std::int32_t), stream_));
+void ResidentLists::reset_claims(const ResidentList& list) const {
+  if (!list.launch_ends.empty()) check(cudaMemsetAsync(list.num_claimed, 0, list.launch_ends.size() * sizeof(std::int32_t), stream_));
 }
 
 }  // namespace hilbertring

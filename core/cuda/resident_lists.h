@@ -21,8 +21,7 @@ struct ResidentList {
   TimeExtremes* extremes = nullptr;  ///< [num_extremes], made by whoever uses the list: times are no part of it
   const std::uint32_t* mask_words = nullptr;
   std::int32_t* num_claimed = nullptr;  ///< of each launch, in turn: 0 when the list is asked for
-  std::int32_t* turns = nullptr;        ///< of each launch `turns_per_launch`: 0 when the list is asked for
-  std::int64_t num_extremes = 0, turns_per_launch = 0, num_allowed_pairs = 0;
+  std::int64_t num_extremes = 0, num_allowed_pairs = 0;
   std::vector<std::int64_t> launch_ends, strides;
 };
 
@@ -35,20 +34,19 @@ class ResidentLists {
 
   ResidentLists(cudaStream_t stream, std::shared_ptr<MemoryMeter> meter);
 
-  enum class Kind { kOwnQueries, kOwnKeys, kKeysInTurn };
   struct Request {
     const Pattern& pattern;
     std::span<const ChunkPair> pairs;
-    Kind kind;
+    Owner owner;
     TileRows tile_rows;
   };
-  /// Good until the next call. Throws what make_work_list and make_turn_list throw.
+  /// Good until the next call. Throws what make_work_list throws.
   const ResidentList& get(const Request& request);
 
  private:
   struct Kept {
     std::uint64_t pattern_id;
-    Kind kind;
+    Owner owner;
     TileRows tile_rows;
     std::vector<ChunkPair> pairs;
     ResidentList list;
@@ -63,7 +61,7 @@ class ResidentLists {
   static bool is_of(const Kept& kept, const Request& request);
   const Kept* find(const Request& request) const;
   void upload(const WorkList& list, ResidentList& resident, Buffer& memory);
-  void reset_counters(const ResidentList& list) const;
+  void reset_claims(const ResidentList& list) const;
 
   cudaStream_t stream_;
   std::shared_ptr<MemoryMeter> meter_;

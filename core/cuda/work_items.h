@@ -25,10 +25,6 @@ struct Meeting {
   std::int32_t head_offset = 0;    ///< of the query head in its KV head's group, where keys are the owners; else 0
   std::int32_t words_per_row = 0;  ///< of the mask
   std::int64_t first_word = -1;    ///< of the mask: bit j % 32 of word [i, j / 32] tells whether query i may see key j; -1: all pairs
-  // Where keys take turns (turns.h):
-  std::int32_t first_counter = 0;  ///< of the query chunk's first tile, among those of a head
-  std::int32_t turn = 0;           ///< of the key chunk's first tile: key tiles that have met the query chunk in this launch by then
-  std::int32_t is_diagonal = 0;    ///< `turn_after`
 };
 
 /// What one thread block does: tile `tile` of an own run, for one batch element and one head (a KV head where keys are the owners).

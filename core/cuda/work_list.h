@@ -31,7 +31,6 @@ struct WorkList {
   std::vector<std::int64_t> strides;  ///< of runs on either side, each once
   /// Of all heads and batch elements; with sequence causality, where times lie on the device, 0: the kernels count.
   std::int64_t num_allowed_pairs = 0;
-  std::int64_t turns_per_launch = 0;  ///< counters for turns (turn_list.h)
 };
 
 /// Every own row meets its blocks in the order of the pairs, of a pair's branches, of the heads of a group and of a branch's blocks. Where own runs
