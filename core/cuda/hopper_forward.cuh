@@ -197,7 +197,6 @@ __device__ __forceinline__ void consume_steps(const HopperForwardBlock<Stored, k
     has_values = barriers.values.is_full(value_stage);
     if ((flags & PublishedStep::kBeginsTile) != 0) [[unlikely]] {
       store_part(p.o, me, shared.own[slot.index], state.o);
-      __syncwarp();
       barriers.queries.release(slot, me.is_first_lane);
       slot = next_slot;
       load_part(p.o, me, shared.own[slot.index], state.o);

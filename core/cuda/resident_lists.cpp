@@ -73,38 +73,41 @@ bool ResidentLists::is_of(const Kept& kept, const Request& request) {
          are_same(kept.pairs, request.pairs);
 }
 
-const ResidentLists::Kept* ResidentLists::find(const Request& request) const {
+const ResidentList* ResidentLists::find(const Request& request) const {
   const auto found = std::find_if(kept_.begin(), kept_.end(), [&](const auto& kept) { return is_of(*kept, request); });
-  return found == kept_.end() ? nullptr : found->get();
+  return found == kept_.end() ? nullptr : &(*found)->uploaded.list;
 }
 
 const ResidentList& ResidentLists::get(const Request& request) {
-  if (const Kept* kept = find(request)) {
-    reset_claims(kept->list);
-    return kept->list;
-  }
+  const ResidentList* const known = find(request);
+  const ResidentList& list = known != nullptr ? *known : make(request);
+  if (!list.launch_ends.empty()) check(cudaMemsetAsync(list.num_claimed, 0, list.launch_ends.size() * sizeof(std::int32_t), stream_));
+  return list;
+}
+
+/// Only a list that has been uploaded is kept: where there is no memory, the next call must fail, too.
+const ResidentList& ResidentLists::make(const Request& request) {
   const WorkList list = make_work_list(request.pattern, request.pairs, request.owner, request.tile_rows);
   const std::int64_t num_bytes = ListLayout(list).total_bytes;
-  Kept* kept = &passing_;
-  if (kept_bytes_ + num_bytes <= kKeptBytes) {
-    kept_bytes_ += num_bytes;
-    kept = kept_.emplace_back(std::make_unique<Kept>()).get();
-    *kept = {.pattern_id = request.pattern.id(),
-             .owner = request.owner,
-             .tile_rows = request.tile_rows,
-             .pairs = {request.pairs.begin(), request.pairs.end()},
-             .list = {},
-             .memory = {}};
+  if (kept_bytes_ + num_bytes > kKeptBytes) {
+    upload(list, passing_);
+    return passing_.list;
   }
-  upload(list, kept->list, kept->memory);
-  reset_claims(kept->list);
-  return kept->list;
+  auto kept = std::make_unique<Kept>(Kept{.pattern_id = request.pattern.id(),
+                                          .owner = request.owner,
+                                          .tile_rows = request.tile_rows,
+                                          .pairs = {request.pairs.begin(), request.pairs.end()},
+                                          .uploaded = {}});
+  upload(list, kept->uploaded);
+  kept_bytes_ += num_bytes;
+  return kept_.emplace_back(std::move(kept))->uploaded.list;
 }
 
 /// Two staging buffers, so that the host can write the next list while the last one is being copied. A list that is not kept is written over by the
 /// next: the stream keeps its upload behind the kernels that read the last.
-void ResidentLists::upload(const WorkList& list, ResidentList& resident, Buffer& memory) {
+void ResidentLists::upload(const WorkList& list, Uploaded& uploaded) {
   const ListLayout layout(list);
+  Buffer& memory = uploaded.memory;
   std::swap(staging_[0], staging_[1]);
   Staging& staging = staging_[0];
   staging.copied.wait();
@@ -120,21 +123,17 @@ void ResidentLists::upload(const WorkList& list, ResidentList& resident, Buffer&
     check(cudaMemcpyAsync(memory.data(), to, static_cast<std::size_t>(layout.uploaded_bytes), cudaMemcpyHostToDevice, stream_));
   }
   staging.copied.record(stream_);
-  resident = {.tiles = at<WorkTile>(memory, layout.tiles),
-              .own_runs = at<OwnRun>(memory, layout.own_runs),
-              .meetings = at<Meeting>(memory, layout.meetings),
-              .extremes_tasks = at<ExtremesTask>(memory, layout.tasks),
-              .extremes = at<TimeExtremes>(memory, layout.extremes),
-              .mask_words = at<std::uint32_t>(memory, layout.masks),
-              .num_claimed = at<std::int32_t>(memory, layout.claims),
-              .num_extremes = std::ssize(list.extremes),
-              .num_allowed_pairs = list.num_allowed_pairs,
-              .launch_ends = list.launch_ends,
-              .strides = list.strides};
-}
-
-void ResidentLists::reset_claims(const ResidentList& list) const {
-  if (!list.launch_ends.empty()) check(cudaMemsetAsync(list.num_claimed, 0, list.launch_ends.size() * sizeof(std::int32_t), stream_));
+  uploaded.list = {.tiles = at<WorkTile>(memory, layout.tiles),
+                   .own_runs = at<OwnRun>(memory, layout.own_runs),
+                   .meetings = at<Meeting>(memory, layout.meetings),
+                   .extremes_tasks = at<ExtremesTask>(memory, layout.tasks),
+                   .extremes = at<TimeExtremes>(memory, layout.extremes),
+                   .mask_words = at<std::uint32_t>(memory, layout.masks),
+                   .num_claimed = at<std::int32_t>(memory, layout.claims),
+                   .num_extremes = std::ssize(list.extremes),
+                   .num_allowed_pairs = list.num_allowed_pairs,
+                   .launch_ends = list.launch_ends,
+                   .strides = list.strides};
 }
 
 }  // namespace hilbertring

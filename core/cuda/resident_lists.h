@@ -44,13 +44,16 @@ class ResidentLists {
   const ResidentList& get(const Request& request);
 
  private:
+  struct Uploaded {
+    ResidentList list;
+    Buffer memory;
+  };
   struct Kept {
     std::uint64_t pattern_id;
     Owner owner;
     TileRows tile_rows;
     std::vector<ChunkPair> pairs;
-    ResidentList list;
-    Buffer memory;
+    Uploaded uploaded;
   };
   /// Pinned memory that a copy may still be reading, until the event.
   struct Staging {
@@ -59,16 +62,16 @@ class ResidentLists {
   };
 
   static bool is_of(const Kept& kept, const Request& request);
-  const Kept* find(const Request& request) const;
-  void upload(const WorkList& list, ResidentList& resident, Buffer& memory);
-  void reset_claims(const ResidentList& list) const;
+  const ResidentList* find(const Request& request) const;
+  const ResidentList& make(const Request& request);
+  void upload(const WorkList& list, Uploaded& uploaded);
 
   cudaStream_t stream_;
   std::shared_ptr<MemoryMeter> meter_;
   std::array<Staging, 2> staging_;
   std::vector<std::unique_ptr<Kept>> kept_;
   std::int64_t kept_bytes_ = 0;
-  Kept passing_;  ///< a list that is not kept
+  Uploaded passing_;  ///< a list that is not kept
 };
 
 }  // namespace hilbertring
