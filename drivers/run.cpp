@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "drivers/case_problem.h"
 #include "drivers/commands.h"
 #include "drivers/description.h"
 #include "drivers/pattern_options.h"
@@ -41,19 +42,6 @@ CommandSyntax syntax() {
 void refuse_existing(const std::string& path, bool may_replace) {
   std::error_code ignored;
   if (!may_replace && std::filesystem::exists(path, ignored)) throw usage_error("'" + path + "' exists; give --force to replace it");
-}
-
-Problem problem_of(const CaseFile& file, const Job& job, const Arguments& arguments) {
-  Problem problem{
-      .shape = file.shape(), .type = file.type(), .specification = {}, .with_gradient = file.has(TensorName::kDo) && !arguments.has("no-gradient")};
-  problem.specification = with_pattern_options(file.specification(), arguments, file.shape(), job.out());
-  return problem;
-}
-
-void require_inputs(const CaseFile& file) {
-  for (const TensorName name : {TensorName::kQ, TensorName::kK, TensorName::kV}) {
-    if (!file.has(name)) throw input_error(file.path() + ": '/" + std::string(to_string(name)) + "' is missing; a case has q, k and v");
-  }
 }
 
 /// Everything that is settled before the first tensor is read.
@@ -92,7 +80,7 @@ RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
   RunPlan plan;
   plan.layout = choose_layout(job, arguments);
   const std::int64_t num_ranks = plan.layout.num_ranks;
-  Problem problem = problem_of(file, job, arguments);
+  Problem problem = problem_of_case(file, arguments, job.out());
   problem.validate(num_ranks);
   // The result names its chunk, so that its bits can be had again from a program that chooses another.
   problem.specification.chunk = problem.specification.chunk_for(problem.shape);
