@@ -207,7 +207,7 @@ void RingAttention::State::go_round(Pass pass, std::vector<RingPass>& rings, con
   };
   const bool is_moving = mode != PassMode::kComputeAlone;
   // Before the first fold: a persistent kernel leaves no room on a GPU for the messages' own kernels until it ends.
-  for (std::size_t i = 0; is_moving && i < rings.size(); ++i) rings[i].start();
+  if (is_moving) RingPass::start(rings);
   for (std::size_t i = 0; i < rings.size(); ++i) {
     fold_pairs(i, nullptr, slice(i).own_pairs_below(rank));
     rings[i].leave_home();

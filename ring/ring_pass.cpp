@@ -40,9 +40,13 @@ void RingPass::in_group(Exchange&& exchange) {
   if (link() != nullptr) link()->end();
 }
 
-void RingPass::start() {
-  ready_->hold(WorkQueue::kTransfer);
-  start_operands(1);
+void RingPass::start(std::span<RingPass> slices) {
+  if (slices.empty()) return;
+  const TraceRange trace("operands of the first step");
+  for (RingPass& slice : slices) slice.ready_->hold(WorkQueue::kTransfer);
+  slices.front().in_group([&] {
+    for (RingPass& slice : slices) slice.post_operands(1);
+  });
 }
 
 RowSelection RingPass::rows_visiting(Rank owner, std::int64_t step) const {
@@ -72,19 +76,22 @@ std::optional<RingPass::Guest> RingPass::guest_of(std::int64_t step) {
 }
 
 void RingPass::start_operands(std::int64_t step) {
-  if (step >= schedule_.num_ranks()) return;
   const TraceRange trace("operands of the next step");
+  in_group([&] { post_operands(step); });
+}
+
+/// Precondition: in a group.
+void RingPass::post_operands(std::int64_t step) {
+  if (step >= schedule_.num_ranks()) return;
   next_ = guest_of(step);
-  in_group([&] {
-    if (next_) {
-      // Over a link rows arrive in the slot itself, else with finish_operands().
-      if (link() != nullptr) buffers_.folded[next_->slot]->hold(WorkQueue::kTransfer);
-      buffers_.operand_in[parity(step)].receive(next_->visit.rows.operands, next_->rows, next_->visit.owner, tag(kOperandTag));
-    }
-    Parcel& out = buffers_.operand_out[parity(step)];
-    wait_until([&] { return out.is_complete(); });
-    out.send(own_.operands, rows_visiting(rank_, step), schedule_.visited_by(rotation_, rank_, step), tag(kOperandTag));
-  });
+  if (next_) {
+    // Over a link rows arrive in the slot itself, else with finish_operands().
+    if (link() != nullptr) buffers_.folded[next_->slot]->hold(WorkQueue::kTransfer);
+    buffers_.operand_in[parity(step)].receive(next_->visit.rows.operands, next_->rows, next_->visit.owner, tag(kOperandTag));
+  }
+  Parcel& out = buffers_.operand_out[parity(step)];
+  wait_until([&] { return out.is_complete(); });
+  out.send(own_.operands, rows_visiting(rank_, step), schedule_.visited_by(rotation_, rank_, step), tag(kOperandTag));
 }
 
 void RingPass::finish_operands(std::int64_t step) {

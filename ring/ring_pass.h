@@ -41,8 +41,9 @@ class RingPass {
   /// `buffers[slice]`. Slices go through the ring at the same time, and each looks after the messages of all while it waits.
   RingPass(const Schedule& schedule, Pass pass, Travellers own, std::span<VisitBuffers> buffers, std::size_t slice);
 
-  /// Sends the operands of step 1.
-  void start();
+  /// Sends the operands of step 1 of all slices, as one group: persistent kernels leave a GPU's messages room only where one ends and the next
+  /// begins, and each group needs such a gap.
+  static void start(std::span<RingPass> slices);
   /// After start(), when all that the rank folds on its own rows before the visits has been handed to the compute queue.
   void leave_home();
   /// Step 1, 2, ..., P-1, in order, after leave_home(): calls fold if there is a visit.
@@ -77,6 +78,7 @@ class RingPass {
   void in_group(Exchange&& exchange);
   Bundle views_like(const Bundle& own, const Buffer& buffer, Rank owner) const;
   void start_operands(std::int64_t step);
+  void post_operands(std::int64_t step);
   void finish_operands(std::int64_t step);
   void exchange_accumulators(std::int64_t step);
   void receive_accumulators(const Guest& guest);

@@ -34,7 +34,7 @@ class TracedPass {
     Travellers own{{operands_}, {}};
     if (pass == Pass::kBackward) own.accumulators = {accumulators_};
     RingPass ring(schedule, pass, own, buffers, 0);
-    ring.start();
+    RingPass::start({&ring, 1});
     ring.leave_home();
     for (std::int64_t step = 1; step < schedule.num_ranks(); ++step) ring.step(step, [&](const Visit& visit) { check_visit(visit); });
     ring.come_home();
