@@ -39,6 +39,7 @@ struct Options {
   int repeats = 7;
   std::string only;
   std::string json_path;
+  std::int64_t score_gradient_bytes = kScoreGradientBytes;
 };
 
 struct Setting {
@@ -66,8 +67,11 @@ const std::vector<float>& pool(TensorId id) {
 /// One setting with all its tensors on the device: [B, H, N, D], rows in the order of positions; times are positions.
 class Problem {
  public:
-  Problem(const Setting& setting, cudaStream_t stream)
-      : setting_(setting), pattern_(setting.specification, setting.shape), stream_(stream), attention_(make_cuda_attention(stream, meter_)) {
+  Problem(const Setting& setting, cudaStream_t stream, std::int64_t score_gradient_bytes)
+      : setting_(setting),
+        pattern_(setting.specification, setting.shape),
+        stream_(stream),
+        attention_(make_cuda_attention(stream, meter_, score_gradient_bytes)) {
     const ElementType real = arithmetic_type(setting_.type);
     for (const TensorId id : {TensorId::kQ, TensorId::kK, TensorId::kV, TensorId::kDo}) inputs_[index(id)] = upload(id);
     for (Buffer& result : results_) result = make_device_buffer(num_elements() * size_bytes(real), meter_);
@@ -316,7 +320,7 @@ bool run(const Options& options) {
   bool all_right = true;
   for (const Setting& setting : make_settings()) {
     if (setting.name.find(options.only) == std::string::npos) continue;
-    Problem problem(setting, stream.get());
+    Problem problem(setting, stream.get(), options.score_gradient_bytes);
     const double error = problem.worst_error();
     const bool is_right = error <= tolerance(setting.type);
     std::printf("%-24s error of sampled rows %.2e, at most %.2e: %s\n", setting.name.c_str(), error, tolerance(setting.type),
@@ -340,8 +344,10 @@ Options parse(int argc, char** argv) {
   Options options;
   po::options_description description("cuda_bench: the GPU's kernels alone, checked and then timed");
   description.add_options()("help,h", "this text")("repeats", po::value(&options.repeats)->default_value(options.repeats), "samples per row")(
-      "only", po::value(&options.only), "run settings whose name holds this text")("json", po::value(&options.json_path),
-                                                                                   "file for one JSON record per row");
+      "only", po::value(&options.only), "run settings whose name holds this text")(
+      "score-gradients", po::value(&options.score_gradient_bytes)->default_value(options.score_gradient_bytes),
+      "bytes for gradients of scores kept between the backward pass's kernels; 0: compute them twice")("json", po::value(&options.json_path),
+                                                                                                       "file for one JSON record per row");
   po::variables_map variables;
   po::store(po::parse_command_line(argc, argv, description), variables);
   po::notify(variables);

@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "core/cuda/hopper_backward_block.cuh"
+#include "core/cuda/hopper_query_sum.cuh"
 
 namespace hilbertring {
 
@@ -14,10 +15,10 @@ using BackwardTile = float[kHopperBackwardOthers / 8][4];
 using BackwardFactor = std::uint32_t[kHopperBackwardOthers / 16][4];
 
 /// Hands in c = A B^T for the warpgroup's rows of own tensor `which` and all of the other tensor `which`.
-template <Owner kOwner, class Stored, int kColumns>
-__device__ __forceinline__ void begin_inner(BackwardTile& c, const HopperBackwardShared<kOwner, kColumns>& shared, unsigned group, int which,
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+__device__ __forceinline__ void begin_inner(BackwardTile& c, const HopperBackwardShared<kOwner, kColumns, kKeeps>& shared, unsigned group, int which,
                                             int stage) {
-  using Shared = HopperBackwardShared<kOwner, kColumns>;
+  using Shared = HopperBackwardShared<kOwner, kColumns, kKeeps>;
   const SharedFactor own = Shared::OwnTileLayout::by_rows(shared_address(shared.own_data[which]), static_cast<int>(64 * group));
   const SharedFactor other = Shared::OtherTileLayout::by_rows(shared_address(shared.other_data[stage][which]), 0);
 #pragma unroll
@@ -29,10 +30,10 @@ __device__ __forceinline__ void begin_inner(BackwardTile& c, const HopperBackwar
 }
 
 /// Hands in c += A B for a left factor in registers and other tensor `which`, but does not end the group.
-template <Owner kOwner, class Stored, int kColumns>
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
 __device__ __forceinline__ void begin_outer(float (&c)[kColumns / 8][4], const BackwardFactor& left,
-                                            const HopperBackwardShared<kOwner, kColumns>& shared, int which, int stage) {
-  using Tile = typename HopperBackwardShared<kOwner, kColumns>::OtherTileLayout;
+                                            const HopperBackwardShared<kOwner, kColumns, kKeeps>& shared, int which, int stage) {
+  using Tile = typename HopperBackwardShared<kOwner, kColumns, kKeeps>::OtherTileLayout;
   const SharedFactor right = Tile::by_columns(shared_address(shared.other_data[stage][which]));
 #pragma unroll
   for (int step = 0; step < kHopperBackwardOthers / 16; ++step) {
@@ -50,8 +51,9 @@ __device__ __forceinline__ void round_tile(const BackwardTile& c, BackwardFactor
 }
 
 /// Which pairs of the thread's two rows are allowed, 16 bits a row. Asked before scores and gradients take their registers.
-template <Owner kOwner, class Stored, int kColumns>
-__device__ __forceinline__ std::uint32_t allowed_pairs(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me, int stage) {
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+__device__ __forceinline__ std::uint32_t allowed_pairs(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const Consumer& me,
+                                                       int stage) {
   static_assert(kHopperBackwardOthers / 4 == 16);
   auto& shared = block.shared;
   const Step& step = shared.steps[stage].step;
@@ -77,9 +79,9 @@ __device__ __forceinline__ void mask_probabilities(BackwardTile& c, std::uint32_
 /// Walks the steps. For each, S has arrived and dP is being computed when fold(stage, allowed pairs) is called, which hands in what they are factors
 /// of, as one group; while that is computed, the next step's S is handed in. (No later: S, dP, two left factors and two results are more than there
 /// are registers.) Returns false if there is no step; begin() is called before the first, prepare(stage) while a step's S is being computed.
-template <Owner kOwner, class Stored, int kColumns, class Begin, class Prepare, class Fold>
-__device__ __forceinline__ bool consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me, BackwardTile& scores,
-                                              BackwardTile& gradients, Begin&& begin, Prepare&& prepare, Fold&& fold) {
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps, class Begin, class Prepare, class Fold>
+__device__ __forceinline__ bool consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const Consumer& me,
+                                              BackwardTile& scores, BackwardTile& gradients, Begin&& begin, Prepare&& prepare, Fold&& fold) {
   auto& shared = block.shared;
   auto& others = block.barriers.others;
   RingPlace<kBackwardStages> stage, last;
@@ -154,9 +156,46 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
   store_part(p.results[0], me, shared.own, dq);
 }
 
-/// dV += P^T dO, dK += dS^T Q.
-template <class Stored, int kColumns>
-__device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<Owner::kKeys, Stored, kColumns>& block) {
+/// Where a warp leaves its 16 rows of a block of score gradients: in shared memory, whence they go to their place in the block.
+class ScoreGradientRows {
+ public:
+  template <class Block>
+  __device__ ScoreGradientRows(const Block& block, const Consumer& me) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
+    const int warp = (static_cast<int>(threadIdx.x) - kWarpgroupThreads) / kWarpThreads;
+    first_ = shared_address(block.shared.score_gradients) + static_cast<std::uint32_t>(warp * kRowsOfWarp * kPitch);
+    // Matrices of a 16 x 16 part: rows 0 to 7 and 8 to 15 of its left piece, then of its right one.
+    const int row = lane % 16;
+    mine_ = first_ + static_cast<std::uint32_t>(row * kPitch + ((lane / 16) ^ (row % 8)) * kPieceBytes);
+    const ScoreGradients& kept = block.p.score_gradients;
+    to_ = kept.blocks + me.group * kept.num_query_blocks * kScoreBlockBytes + warp % 4 * kRowsOfWarp * kPitch;
+    is_first_lane_ = me.is_first_lane;
+  }
+  __device__ __forceinline__ void leave(const BackwardFactor& gradients, std::int64_t block) const {
+    if (is_first_lane_) wait_until_copied_out();
+    __syncwarp();
+#pragma unroll
+    for (int k = 0; k < kHopperBackwardOthers / 16; ++k) store_matrices(mine_ ^ static_cast<std::uint32_t>(2 * k * kPieceBytes), gradients[k]);
+    publish_to_async_proxy();
+    __syncwarp();
+    if (is_first_lane_) begin_copy_out(to_ + block * kScoreBlockBytes, first_, kRowsOfWarp * kPitch);
+  }
+  __device__ void finish() const {
+    if (is_first_lane_) wait_for_copies_out();
+  }
+
+ private:
+  static constexpr int kRowsOfWarp = 16;
+  static constexpr int kPitch = 128;
+
+  std::uint32_t first_, mine_;
+  std::byte* to_;
+  bool is_first_lane_;
+};
+
+/// dV += P^T dO, dK += dS^T Q; leaves dS^T behind if it is kept.
+template <class Stored, int kColumns, bool kKeeps>
+__device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<Owner::kKeys, Stored, kColumns, kKeeps>& block) {
   const Consumer me;
   const auto& p = block.p;
   auto& shared = block.shared;
@@ -172,6 +211,7 @@ __device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<
 #pragma unroll
     for (int n = 0; n < kHopperBackwardOthers / 8; ++n) lse2[n] = *reinterpret_cast<const float2*>(&shared.lse2[stage][8 * n + me.first_column]);
   };
+  const ScoreGradientRows rows(block, me);
   const auto fold = [&](int stage, std::uint32_t allowed) {
 #pragma unroll
     for (int n = 0; n < kHopperBackwardOthers / 8; ++n) {
@@ -191,6 +231,7 @@ __device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<
     }
     round_tile<Stored>(scores, probabilities);
     round_tile<Stored>(gradients, left);
+    if constexpr (kKeeps) rows.leave(left, shared.steps[stage].block);
     pin(dv);
     pin(dk);
     begin_products();
@@ -203,14 +244,15 @@ __device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<
   pin(dv);
   store_part(p.results[0], me, shared.own, dk);
   store_part(p.results[1], me, shared.own, dv);
+  if constexpr (kKeeps) rows.finish();
 }
 
 /// Empty but in code for sm_90a.
-template <Owner kOwner, class Stored, int kColumns>
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
 __global__ void __launch_bounds__((kBackwardGroups + 1) * kWarpgroupThreads, 1)
     hopper_backward(const __grid_constant__ HopperBackwardParameters<Stored> p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  using Block = HopperBackwardBlock<kOwner, Stored, kColumns>;
+  using Block = HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>;
   extern __shared__ __align__(1024) std::byte shared_bytes[];
   __shared__ HopperBackwardBarriers barriers;
   const Block block{p, *reinterpret_cast<typename Block::Shared*>(shared_bytes), barriers};
@@ -234,7 +276,7 @@ template <class Stored>
 bool has_hopper_backward_code(std::int64_t head_dim) {
   if (head_dim > 128) return false;
   cudaFuncAttributes attributes{};
-  check(cudaFuncGetAttributes(&attributes, hopper_backward<Owner::kQueries, Stored, 128>));
+  check(cudaFuncGetAttributes(&attributes, hopper_backward<Owner::kQueries, Stored, 128, false>));
   return attributes.sharedSizeBytes > 0;
 }
 
@@ -249,7 +291,8 @@ HopperBackwardParameters<Stored> hopper_backward_parameters(const Launch& launch
                                               .delta = device_rows<float>(operands.delta),
                                               .results = {},
                                               .scale = static_cast<float>(operands.scale),
-                                              .score_factor = static_cast<float>(operands.scale * std::numbers::log2e)};
+                                              .score_factor = static_cast<float>(operands.scale * std::numbers::log2e),
+                                              .score_gradients = launch.score_gradients};
   if constexpr (kOwner == Owner::kQueries) {
     parameters.own[0] = own(operands.q);
     parameters.own[1] = own(operands.d_o);
@@ -267,16 +310,27 @@ HopperBackwardParameters<Stored> hopper_backward_parameters(const Launch& launch
   return parameters;
 }
 
-template <Owner kOwner, class Stored>
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
 void launch_hopper_backward_of(const Launch& launch, const BackwardOperands& operands) {
-  const auto parameters = hopper_backward_parameters<kOwner, Stored>(launch, operands);
   constexpr unsigned kThreads = (kBackwardGroups + 1) * kWarpgroupThreads;
-  if (operands.q.columns <= 64) {
-    launch_checked(hopper_backward<kOwner, Stored, 64>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 64>), launch.stream,
-                   parameters);
+  launch_checked(hopper_backward<kOwner, Stored, kColumns, kKeeps>, launch.num_tiles, kThreads,
+                 sizeof(HopperBackwardShared<kOwner, kColumns, kKeeps>), launch.stream, hopper_backward_parameters<kOwner, Stored>(launch, operands));
+}
+
+/// Score gradients are kept, or found, where the launch has a place for them.
+template <class Stored>
+void launch_hopper_backward_for(const Launch& launch, Owner owner, const BackwardOperands& operands) {
+  const bool is_narrow = operands.q.columns <= 64;
+  if (launch.score_gradients.blocks != nullptr && !is_narrow) {
+    if (owner == Owner::kKeys) return launch_hopper_backward_of<Owner::kKeys, Stored, 128, true>(launch, operands);
+    return launch_hopper_query_sum<Stored>(launch, operands);
+  }
+  if (owner == Owner::kQueries) {
+    is_narrow ? launch_hopper_backward_of<Owner::kQueries, Stored, 64, false>(launch, operands)
+              : launch_hopper_backward_of<Owner::kQueries, Stored, 128, false>(launch, operands);
   } else {
-    launch_checked(hopper_backward<kOwner, Stored, 128>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 128>), launch.stream,
-                   parameters);
+    is_narrow ? launch_hopper_backward_of<Owner::kKeys, Stored, 64, false>(launch, operands)
+              : launch_hopper_backward_of<Owner::kKeys, Stored, 128, false>(launch, operands);
   }
 }
 

@@ -27,20 +27,24 @@ struct HopperBackwardParameters {
   DeviceRows<const float> lse2, delta;
   DeviceRows<float> results[2];  ///< dQ, or dK and dV
   float scale, score_factor;     ///< scale, scale * log2(e)
+  ScoreGradients score_gradients;
 };
 
 struct BackwardStep {
   Step step;
-  bool is_end;  ///< nothing follows
+  bool is_end;         ///< nothing follows
+  std::int64_t block;  ///< of the first 64 own rows, where score gradients are kept
 };
 
-template <Owner kOwner, int kColumns>
+/// kKeeps: whether score gradients are kept.
+template <Owner kOwner, int kColumns, bool kKeeps>
 struct HopperBackwardShared {
   using OwnTileLayout = PanelTile<kHopperBackwardOwnRows, kColumns>;
   using OtherTileLayout = PanelTile<kHopperBackwardOthers, kColumns>;
 
   alignas(1024) std::byte own_data[2][OwnTileLayout::kNumBytes];
   alignas(1024) std::byte other_data[kBackwardStages][2][OtherTileLayout::kNumBytes];
+  alignas(128) std::byte score_gradients[kKeeps ? kBackwardGroups * kScoreBlockBytes : 1];  ///< on their way out
   std::int64_t own_times[kHopperBackwardOwnRows];
   std::int64_t other_times[kBackwardStages][kHopperBackwardOthers];
   float lse2[kBackwardStages][kHopperBackwardOthers], delta[kBackwardStages][kHopperBackwardOthers];  ///< where the others are queries
@@ -59,9 +63,10 @@ struct HopperBackwardBarriers {
   }
 };
 
-template <Owner kOwner, class Stored, int kColumns>
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps = false>
 struct HopperBackwardBlock {
-  using Shared = HopperBackwardShared<kOwner, kColumns>;
+  using Shared = HopperBackwardShared<kOwner, kColumns, kKeeps>;
+  static constexpr bool kKeepsScoreGradients = kKeeps;
   /// The lanes of the producer that bring lse2 and delta arrive, too.
   static constexpr int kScalarArrivals = kOwner == Owner::kKeys ? kWarpThreads : 0;
   static constexpr int kProducerRegisters = kOwner == Owner::kKeys ? 40 : 88;
@@ -84,8 +89,8 @@ __device__ const std::int64_t* times_of_others(const WorkView& work) {
 }
 
 /// lse2 and delta of the stage's queries, asynchronously; each lane arrives when its own have landed.
-template <Owner kOwner, class Stored, int kColumns>
-__device__ void load_scalars(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const TileSource& from,
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+__device__ void load_scalars(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const TileSource& from,
                              const RingPlace<kBackwardStages>& stage) {
   const auto& p = block.p;
   const std::int64_t first_row = static_cast<std::int64_t>(from.plane) * p.lse2.rows + from.residue;
@@ -98,8 +103,8 @@ __device__ void load_scalars(const HopperBackwardBlock<kOwner, Stored, kColumns>
   arrive_after_copies(block.barriers.others.full_at(stage));
 }
 
-template <Owner kOwner, class Stored, int kColumns>
-__device__ void load_own(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const RowRun& run, const OwnTile& own) {
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+__device__ void load_own(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const RowRun& run, const OwnTile& own) {
   auto& shared = block.shared;
   const auto& p = block.p;
   const TileSource from =
@@ -112,13 +117,13 @@ __device__ void load_own(const HopperBackwardBlock<kOwner, Stored, kColumns>& bl
   }
 }
 
-template <Owner kOwner, class Stored, int kColumns>
-__device__ void load_others(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Step& step, const TileSource& from,
-                            const RingPlace<kBackwardStages>& stage) {
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+__device__ void load_others(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const Step& step, const TileSource& from,
+                            std::int64_t score_block, const RingPlace<kBackwardStages>& stage) {
   auto& shared = block.shared;
   const auto& p = block.p;
   block.barriers.others.wait_until_empty(stage);
-  if (threadIdx.x % kWarpThreads == 0) shared.steps[stage.index] = {step, false};
+  if (threadIdx.x % kWarpThreads == 0) shared.steps[stage.index] = {step, false, score_block};
   if (p.work.causal == Causal::kSequence && step.tile_class == TileClass::kPartial) {
     load_times(shared.other_times[stage.index], times_of_others<kOwner>(p.work), from);
   }
@@ -138,8 +143,8 @@ __device__ std::int32_t other_plane(const HopperBackwardParameters<Stored>& p, c
   return static_cast<std::int32_t>(own.batch * p.other[0].rows.heads) + head;
 }
 
-template <Owner kOwner, class Stored, int kColumns>
-__device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns>& block) {
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+__device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block) {
   auto& shared = block.shared;
   const auto& p = block.p;
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
@@ -158,7 +163,10 @@ __device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns>& blo
       meeting_of_run = step.meeting;
     }
     const Step next = walk.next(p.work);
-    load_others(block, step, tile_source(run, step.first_index, step.num_rows), stage);
+    const TileSource from = tile_source(run, step.first_index, step.num_rows);
+    std::int64_t score_block = 0;
+    if constexpr (kKeeps) score_block = p.score_gradients.block_of(from.plane, from.index, walk.own.first_row);
+    load_others(block, step, from, score_block, stage);
     stage.advance();
     step = next;
     __syncwarp();

@@ -61,9 +61,28 @@ __device__ inline void copy_box(std::uint32_t to, const CUtensorMap* map, const 
                "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]), "r"(barrier)
                : "memory");
 }
+/// Multiples of 16 bytes to shared memory; they count at the barrier. And from there, behind the calling thread's back.
+__device__ inline void copy_bytes(std::uint32_t to, const void* from, int num_bytes, std::uint32_t barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from), "r"(num_bytes),
+               "r"(barrier)
+               : "memory");
+}
+__device__ inline void begin_copy_out(void* to, std::uint32_t from, int num_bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\ncp.async.bulk.commit_group;" ::"l"(to), "r"(from), "r"(num_bytes)
+               : "memory");
+}
+/// Until this thread's copies out have been read, so that shared memory may be written again; or have arrived.
+__device__ inline void wait_until_copied_out() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+__device__ inline void wait_for_copies_out() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 /// Multiples of 16 bytes, as far as the second-level cache.
 __device__ inline void prefetch_bytes(const void* from, int num_bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(num_bytes) : "memory");
+}
+
+/// Four matrices of 8 rows of 16 bytes; lane 8 i + j has the address of row j of matrix i.
+__device__ inline void store_matrices(std::uint32_t address, const std::uint32_t (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
 }
 
 /// Registers per thread of the calling warpgroup, from here on.
@@ -124,8 +143,9 @@ struct SharedFactor {
 // The instruction's letters: a warpgroup's 64 rows x 8 kQuads columns, 16 summands. Lane 4 g + t of warp w holds, of every 8 columns, 2t and 2t + 1
 // of rows 16 w + g and 16 w + g + 8: what mma.sync's accumulators and left factors hold, too.
 
-/// c (+)= A B, both in shared memory. B: rows of B are columns of the product; or, transposed, rows are summed over.
-template <class Stored, bool kTransposed, int kQuads>
+/// c (+)= A B, both in shared memory. B: rows of B are columns of the product; or, transposed, rows are summed over. A: rows are the product's; or,
+/// transposed, rows are summed over.
+template <class Stored, bool kTransposed, bool kTransposedLeft = false, int kQuads>
 __device__ __forceinline__ void multiply_add_shared(float (&c)[kQuads][4], SharedFactor a, SharedFactor b, bool accumulates) {
   static_assert(kQuads == 8 || kQuads == 16);
   if constexpr (kQuads == 8) {
@@ -137,12 +157,13 @@ __device__ __forceinline__ void multiply_add_shared(float (&c)[kQuads][4], Share
         "wgmma.mma_async.sync.aligned.m64n64k16.f32%36 "
         "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
         "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-        "a, b, accumulates, 1, 1, 0, %35;\n}\n"
+        "a, b, accumulates, 1, 1, %38, %35;\n}\n"
         : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]), "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]),
           "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]), "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
           "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]), "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]),
           "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]), "+f"(c[7][2]), "+f"(c[7][3])
-        : "r"(a.low), "r"(b.low), "r"(accumulates ? 1 : 0), "n"(kTransposed), "C"(WgmmaTypes<Stored>::name), "n"(SharedFactor::kHigh));
+        : "r"(a.low), "r"(b.low), "r"(accumulates ? 1 : 0), "n"(kTransposed), "C"(WgmmaTypes<Stored>::name), "n"(SharedFactor::kHigh),
+          "n"(kTransposedLeft));
   } else {
     asm volatile(
         "{\n.reg .pred accumulates;\n.reg .b64 a, b;\n"
@@ -154,7 +175,7 @@ __device__ __forceinline__ void multiply_add_shared(float (&c)[kQuads][4], Share
         "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
         "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
         "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-        "a, b, accumulates, 1, 1, 0, %67;\n}\n"
+        "a, b, accumulates, 1, 1, %70, %67;\n}\n"
         : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]), "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]),
           "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]), "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
           "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]), "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]),
@@ -163,7 +184,8 @@ __device__ __forceinline__ void multiply_add_shared(float (&c)[kQuads][4], Share
           "+f"(c[11][1]), "+f"(c[11][2]), "+f"(c[11][3]), "+f"(c[12][0]), "+f"(c[12][1]), "+f"(c[12][2]), "+f"(c[12][3]), "+f"(c[13][0]),
           "+f"(c[13][1]), "+f"(c[13][2]), "+f"(c[13][3]), "+f"(c[14][0]), "+f"(c[14][1]), "+f"(c[14][2]), "+f"(c[14][3]), "+f"(c[15][0]),
           "+f"(c[15][1]), "+f"(c[15][2]), "+f"(c[15][3])
-        : "r"(a.low), "r"(b.low), "r"(accumulates ? 1 : 0), "n"(kTransposed), "C"(WgmmaTypes<Stored>::name), "n"(SharedFactor::kHigh));
+        : "r"(a.low), "r"(b.low), "r"(accumulates ? 1 : 0), "n"(kTransposed), "C"(WgmmaTypes<Stored>::name), "n"(SharedFactor::kHigh),
+          "n"(kTransposedLeft));
   }
 }
 

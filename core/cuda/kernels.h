@@ -7,6 +7,7 @@
 
 #include "core/block_attention.h"
 #include "core/compute_device.h"
+#include "core/cuda/score_gradients.h"
 #include "core/cuda/work_items.h"
 #include "core/cuda/work_list.h"
 
@@ -23,12 +24,15 @@ struct Launch {
   std::span<const std::int64_t> strides;  ///< `WorkList::strides`, host
   std::int32_t* num_claimed;              ///< 0 on the device: for thread blocks that claim tiles one after the other
   Causal causal;
+  ScoreGradients score_gradients;  ///< left behind by kernels that own keys, read by those that own queries, if they are kept
   cudaStream_t stream;
 };
 
 /// Tiles that the kernels of a type take on the current device; a function of its kind, type and head dimension only.
 TileRows forward_tile_rows(ElementType type, std::int64_t head_dim);
 TileRows backward_tile_rows(ElementType type, std::int64_t head_dim);
+/// Whether the kernels of the backward pass can keep score gradients: then, too, bits are those of kernels that do not.
+bool has_score_gradients(ElementType type, std::int64_t head_dim);
 
 /// Kernels on the tiles of a launch, asynchronous on its stream. Stored is the type of q: Float16 and Bfloat16 run on tensor cores with float32
 /// sums, float and double in plain arithmetic. Each thread block adds to its own rows of the results only. Bits depend on the order of meetings

@@ -90,8 +90,9 @@ const ResidentList& ResidentLists::make(const Request& request) {
   const WorkList list = make_work_list(request.pattern, request.pairs, request.owner, request.tile_rows);
   const std::int64_t num_bytes = ListLayout(list).total_bytes;
   if (kept_bytes_ + num_bytes > kKeptBytes) {
-    upload(list, passing_);
-    return passing_.list;
+    Uploaded& passing = passing_[static_cast<std::size_t>(request.owner)];
+    upload(list, passing);
+    return passing.list;
   }
   auto kept = std::make_unique<Kept>(Kept{.pattern_id = request.pattern.id(),
                                           .owner = request.owner,

@@ -40,7 +40,7 @@ class ResidentLists {
     Owner owner;
     TileRows tile_rows;
   };
-  /// Good until the next call. Throws what make_work_list throws.
+  /// Good until the next call for the same owner. Throws what make_work_list throws.
   const ResidentList& get(const Request& request);
 
  private:
@@ -71,7 +71,7 @@ class ResidentLists {
   std::array<Staging, 2> staging_;
   std::vector<std::unique_ptr<Kept>> kept_;
   std::int64_t kept_bytes_ = 0;
-  Uploaded passing_;  ///< a list that is not kept
+  std::array<Uploaded, 2> passing_;  ///< by owner: a list that is not kept
 };
 
 }  // namespace hilbertring

@@ -38,8 +38,9 @@ Specification dense_specification(std::int64_t num_tokens, Causal causal = Causa
   return {.segment_lengths = {num_tokens}, .dilation_rates = {1}, .causal = causal};
 }
 
-KernelResult run_in_calls(const AttentionCase& c, std::int64_t chunk, std::size_t pairs_per_call = kAllAtOnce) {
-  const auto attention = make_copying_cuda_attention();
+KernelResult run_in_calls(const AttentionCase& c, std::int64_t chunk, std::size_t pairs_per_call = kAllAtOnce,
+                          std::int64_t score_gradient_bytes = kScoreGradientBytes) {
+  const auto attention = make_copying_cuda_attention(score_gradient_bytes);
   return run_kernels(c, *attention, ring_pairs(c.shape.tokens, chunk), pairs_per_call);
 }
 
@@ -265,6 +266,23 @@ TEST_P(CudaBits, SameHoweverDensePairsAreSpreadOverCalls) {
     const KernelResult one_call = run_in_calls(c, 170);
 
     for (const std::size_t pairs_per_call : {1, 6, 7}) EXPECT_TRUE(run_in_calls(c, 170, pairs_per_call) == one_call) << pairs_per_call;
+  }
+}
+
+/// Room for everything, for some planes or for some rows at a time: chunks of whole tiles, and a short last one.
+TEST_P(CudaBits, SameWhetherScoreGradientsAreKept) {
+  for (const std::int64_t head_dim : {80, 128}) {
+    const Shape shape{.batch = 2, .tokens = 1500, .heads = 4, .kv_heads = 2, .head_dim = head_dim};
+    for (const Causal causal : {Causal::kNone, Causal::kPosition}) {
+      const Pattern pattern(dense_specification(1500, causal), shape);
+      const AttentionCase c = make_case(pattern, GetParam(), 4);
+      const KernelResult computed_twice = run_in_calls(c, 256, kAllAtOnce, 0);
+
+      for (const std::int64_t bytes : {kScoreGradientBytes, std::int64_t{12} << 20, std::int64_t{1} << 20}) {
+        EXPECT_TRUE(run_in_calls(c, 256, kAllAtOnce, bytes) == computed_twice) << bytes;
+      }
+      EXPECT_TRUE(run_in_calls(c, 256, 5) == computed_twice);
+    }
   }
 }
 

@@ -75,7 +75,7 @@ class DeviceCopies {
 
 class CopyingCudaAttention final : public BlockAttention {
  public:
-  CopyingCudaAttention() : attention_(make_cuda_attention(stream_.get(), nullptr)) {}
+  explicit CopyingCudaAttention(std::int64_t score_gradient_bytes) : attention_(make_cuda_attention(stream_.get(), nullptr, score_gradient_bytes)) {}
 
   std::string description() const override { return attention_->description(); }
 
@@ -138,7 +138,9 @@ class CopyingCudaAttention final : public BlockAttention {
 
 }  // namespace
 
-std::unique_ptr<BlockAttention> make_copying_cuda_attention() { return std::make_unique<CopyingCudaAttention>(); }
+std::unique_ptr<BlockAttention> make_copying_cuda_attention(std::int64_t score_gradient_bytes) {
+  return std::make_unique<CopyingCudaAttention>(score_gradient_bytes);
+}
 
 std::string missing_gpu() {
   try {
