@@ -10,8 +10,9 @@ namespace hilbertring {
 namespace {
 
 /// A panel is at most so large if the memory allows: tiles load and store their results once a panel, and that should be seldom.
-constexpr std::int64_t kMostQueryRows = 16384;
-constexpr std::int64_t kMostKeyRows = 32768;
+constexpr std::int64_t kMostRows = 16384;
+/// A round has at least so many tiles of keys, if there are as many: about as many as there are multiprocessors, so that few wait for its end.
+constexpr std::int64_t kTilesOfRound = 128;
 
 /// Rows [begin, end) of one side.
 struct RowSpan {
@@ -76,11 +77,40 @@ bool keep_order(std::span<const ChunkPair> pairs, const std::vector<BackwardPane
   return true;
 }
 
-/// Rows of a panel's sides that its memory allows for the heads that share a KV head.
-std::pair<std::int64_t, std::int64_t> panel_rows(std::int64_t group, std::int64_t max_bytes) {
-  std::int64_t queries = kMostQueryRows, keys = kMostKeyRows;
-  while (queries * keys * group > max_bytes / 2 && queries > kScoreBlockRows) (keys > queries ? keys : queries) /= 2;
+/// Rows of a panel's sides for which a slot has room, for the heads that share a KV head.
+std::pair<std::int64_t, std::int64_t> panel_rows(std::int64_t group, std::int64_t slot_bytes) {
+  std::int64_t queries = kMostRows, keys = kMostRows;
+  while (queries * keys * group > slot_bytes / 2 && queries > kScoreBlockRows) (keys >= queries ? keys : queries) /= 2;
   return {queries, keys};
+}
+
+/// KV planes of a round: a divisor of all, with tiles enough, for which a slot has room. 0 if there is none.
+std::int64_t kv_planes_of_round(std::int64_t num_planes, std::int64_t tiles_of_plane, std::int64_t bytes_of_plane, std::int64_t slot_bytes) {
+  std::int64_t best = 0;
+  for (std::int64_t planes = 1; planes <= num_planes && planes * bytes_of_plane <= slot_bytes; ++planes) {
+    if (num_planes % planes != 0) continue;
+    best = planes;
+    if (planes * tiles_of_plane >= kTilesOfRound) break;
+  }
+  return best;
+}
+
+/// Lays out the panel's rounds. False if a slot has no room for one plane.
+bool lay_out(BackwardPanel& panel, const Shape& shape, std::int64_t tile_rows, std::int64_t slot_bytes) {
+  const PairSpan span(panel.pairs);
+  const std::int64_t group = shape.heads_per_kv_head();
+  const std::int64_t query_blocks = blocks_of(span.queries, tile_rows), key_blocks = blocks_of(span.keys, tile_rows);
+  const std::int64_t num_planes = shape.batch * shape.kv_heads;
+  const std::int64_t planes =
+      kv_planes_of_round(num_planes, key_blocks * kScoreBlockRows / tile_rows, query_blocks * key_blocks * kScoreBlockBytes * group, slot_bytes);
+  if (planes == 0) return false;
+  panel.rounds.first_query_row = span.queries.begin;
+  panel.rounds.first_key_row = span.keys.begin;
+  panel.rounds.num_query_blocks = static_cast<std::int32_t>(query_blocks);
+  panel.rounds.num_key_blocks = static_cast<std::int32_t>(key_blocks);
+  panel.rounds.planes_in_round = static_cast<std::int32_t>(planes * group);
+  panel.rounds.num_rounds = static_cast<std::int32_t>(num_planes / planes);
+  return true;
 }
 
 }  // namespace
@@ -88,8 +118,8 @@ std::pair<std::int64_t, std::int64_t> panel_rows(std::int64_t group, std::int64_
 std::vector<BackwardPanel> backward_panels(const Pattern& pattern, std::span<const ChunkPair> pairs, std::int64_t tile_rows, std::int64_t max_bytes) {
   const PairSpan whole(pairs);
   if (pairs.empty() || !can_keep(pattern, pairs, whole, tile_rows)) return {};
-  const std::int64_t group = pattern.shape().heads_per_kv_head();
-  const auto [query_rows, key_rows] = panel_rows(group, max_bytes);
+  const std::int64_t slot_bytes = max_bytes / ScoreGradientRounds::kSlots;
+  const auto [query_rows, key_rows] = panel_rows(pattern.shape().heads_per_kv_head(), slot_bytes);
   std::vector<BackwardPanel> panels;
   std::map<std::pair<std::int64_t, std::int64_t>, std::size_t> panel_at;
   for (const ChunkPair& pair : pairs) {
@@ -99,18 +129,8 @@ std::vector<BackwardPanel> backward_panels(const Pattern& pattern, std::span<con
     if (is_new) panels.emplace_back();
     panels[place->second].pairs.push_back(pair);
   }
-  for (BackwardPanel& panel : panels) {
-    const PairSpan span(panel.pairs);
-    panel.place.first_query_row = span.queries.begin;
-    panel.place.first_key_row = span.keys.begin;
-    panel.place.num_query_blocks = static_cast<std::int32_t>(blocks_of(span.queries, tile_rows));
-    panel.place.num_key_blocks = static_cast<std::int32_t>(blocks_of(span.keys, tile_rows));
-    const std::int64_t bytes = std::int64_t{panel.place.num_query_blocks} * panel.place.num_key_blocks * kScoreBlockBytes * group;
-    if (bytes > max_bytes) return {};
-    const std::int64_t num_planes = pattern.shape().batch * pattern.shape().kv_heads;
-    panel.kv_planes_at_a_time = ceil_div(num_planes, ceil_div(num_planes, std::min(max_bytes / bytes, num_planes)));
-  }
-  if (!keep_order(pairs, panels)) return {};
+  const bool has_room = std::ranges::all_of(panels, [&](BackwardPanel& panel) { return lay_out(panel, pattern.shape(), tile_rows, slot_bytes); });
+  if (!has_room || !keep_order(pairs, panels)) return {};
   return panels;
 }
 

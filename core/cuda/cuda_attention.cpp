@@ -84,7 +84,7 @@ class CudaAttention final : public BlockAttention {
     }
     visit_element_type(operands.q.type, [&]<class Stored>(Stored) {
       const TileRows rows = backward_tile_rows(operands.q.type, operands.q.columns);
-      if (backward_keeping<Stored>(pattern, operands, pairs, rows)) return;
+      if (backward_in_rounds(pattern, operands, pairs, rows)) return;
       run(lists_.get({pattern, pairs, Owner::kQueries, rows}), pattern.causal(), operands.times,
           [&](const Launch& launch) { launch_query_gradient<Stored>(launch, operands); });
       run(lists_.get({pattern, pairs, Owner::kKeys, rows}), pattern.causal(), operands.times,
@@ -94,38 +94,29 @@ class CudaAttention final : public BlockAttention {
 
  private:
   /// Panel by panel, score gradients computed once. Returns false, and does nothing, where they can't be kept.
-  template <class Stored>
-  bool backward_keeping(const Pattern& pattern, const BackwardOperands& operands, std::span<const ChunkPair> pairs, const TileRows& rows) {
-    if (!has_score_gradients(operands.q.type, operands.q.columns)) return false;
-    const std::vector<BackwardPanel> panels = backward_panels(pattern, pairs, rows.own, score_gradient_bytes_);
+  bool backward_in_rounds(const Pattern& pattern, const BackwardOperands& operands, std::span<const ChunkPair> pairs, const TileRows& rows) {
+    if (!has_backward_rounds(operands.q.type, operands.q.columns)) return false;
+    std::vector<BackwardPanel> panels = backward_panels(pattern, pairs, rows.own, score_gradient_bytes_);
     if (panels.empty()) return false;
-    if (score_gradients_.size_bytes() == 0) score_gradients_ = make_device_buffer(score_gradient_bytes_, meter_);
-    for (const BackwardPanel& panel : panels) {
-      const ResidentList& of_keys = lists_.get({pattern, panel.pairs, Owner::kKeys, rows});
-      const ResidentList& of_queries = lists_.get({pattern, panel.pairs, Owner::kQueries, rows});
-      const std::int64_t group = operands.q.heads / operands.k.heads;
-      const std::int64_t num_planes = operands.k.batch * operands.k.heads;
-      for (std::int64_t plane = 0; plane < num_planes; plane += panel.kv_planes_at_a_time) {
-        const std::int64_t end = std::min(plane + panel.kv_planes_at_a_time, num_planes);
-        ScoreGradients place = panel.place;
-        place.blocks = score_gradients_.data();
-        place.first_plane = static_cast<std::int32_t>(plane * group);
-        launch_key_gradients<Stored>(part_of(of_keys, pattern.causal(), {plane, end}, num_planes, place), operands);
-        launch_query_gradient<Stored>(part_of(of_queries, pattern.causal(), {plane, end}, num_planes, place), operands);
-      }
+    const std::int64_t num_planes = operands.k.batch * operands.k.heads;
+    reserve(score_gradients_, score_gradient_bytes_);
+    reserve(round_counters_, ScoreGradientRounds::num_counters(num_planes) * static_cast<std::int64_t>(sizeof(std::int32_t)));
+    for (BackwardPanel& panel : panels) {
+      const ResidentList& keys = lists_.get({pattern, panel.pairs, Owner::kKeys, rows});
+      const ResidentList& queries = lists_.get({pattern, panel.pairs, Owner::kQueries, rows});
+      ScoreGradientRounds& rounds = panel.rounds;
+      rounds.slots = score_gradients_.data();
+      rounds.counters = reinterpret_cast<std::int32_t*>(round_counters_.data());
+      rounds.key_tiles_in_round = static_cast<std::int32_t>(keys.launch_ends.front() / rounds.num_rounds);
+      rounds.query_tiles_in_round = static_cast<std::int32_t>(queries.launch_ends.front() / rounds.num_rounds);
+      check(cudaMemsetAsync(rounds.counters, 0, ScoreGradientRounds::num_counters(rounds.num_rounds) * sizeof(std::int32_t), stream_));
+      launch_backward_in_rounds(launch_of(keys, pattern.causal()), launch_of(queries, pattern.causal()), rounds, operands);
     }
     return true;
   }
 
-  /// The launch of a list that has one, as far as some of the planes go. Lists have their tiles plane after plane.
-  Launch part_of(const ResidentList& list, Causal causal, std::pair<std::int64_t, std::int64_t> planes, std::int64_t num_planes,
-                 const ScoreGradients& place) const {
-    const std::int64_t tiles_of_plane = list.launch_ends.empty() ? 0 : list.launch_ends.front() / num_planes;
-    Launch launch = launch_of(list, causal);
-    launch.tiles = list.tiles + planes.first * tiles_of_plane;
-    launch.num_tiles = (planes.second - planes.first) * tiles_of_plane;
-    launch.score_gradients = place;
-    return launch;
+  void reserve(Buffer& buffer, std::int64_t num_bytes) const {
+    if (buffer.size_bytes() < num_bytes) buffer = make_device_buffer(num_bytes, meter_);
   }
 
   /// Calls launch(Launch) for each of the list's launches.
@@ -154,7 +145,6 @@ class CudaAttention final : public BlockAttention {
             .strides = list.strides,
             .num_claimed = list.num_claimed,
             .causal = causal,
-            .score_gradients = {},
             .stream = stream_};
   }
 
@@ -162,7 +152,7 @@ class CudaAttention final : public BlockAttention {
   std::shared_ptr<MemoryMeter> meter_;
   std::int64_t score_gradient_bytes_;
   Buffer counter_;
-  Buffer score_gradients_;
+  Buffer score_gradients_, round_counters_;
   ResidentLists lists_;
 };
 

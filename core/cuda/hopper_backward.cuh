@@ -4,7 +4,6 @@
 #include <numbers>
 
 #include "core/cuda/hopper_backward_block.cuh"
-#include "core/cuda/hopper_query_sum.cuh"
 
 namespace hilbertring {
 
@@ -76,18 +75,18 @@ __device__ __forceinline__ void mask_probabilities(BackwardTile& c, std::uint32_
   }
 }
 
-/// Walks the steps. For each, S has arrived and dP is being computed when fold(stage, allowed pairs) is called, which hands in what they are factors
-/// of, as one group; while that is computed, the next step's S is handed in. (No later: S, dP, two left factors and two results are more than there
-/// are registers.) Returns false if there is no step; begin() is called before the first, prepare(stage) while a step's S is being computed.
+/// Walks a tile's steps, the first of which is in `stage`; leaves there what follows the last. For each, S has arrived and dP is being computed when
+/// fold(stage, allowed pairs) is called, which hands in what they are factors of; while that is computed, the next step's S is handed in. (No later:
+/// S, dP, two left factors and two results are more than there are registers.) begin() is called before the first, prepare(stage) while a step's S is
+/// being computed.
 template <Owner kOwner, class Stored, int kColumns, bool kKeeps, class Begin, class Prepare, class Fold>
-__device__ __forceinline__ bool consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const Consumer& me,
-                                              BackwardTile& scores, BackwardTile& gradients, Begin&& begin, Prepare&& prepare, Fold&& fold) {
+__device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const Consumer& me,
+                                              RingPlace<kBackwardStages>& stage, std::uint32_t own_parity, BackwardTile& scores,
+                                              BackwardTile& gradients, Begin&& begin, Prepare&& prepare, Fold&& fold) {
   auto& shared = block.shared;
   auto& others = block.barriers.others;
-  RingPlace<kBackwardStages> stage, last;
-  others.wait_until_full(stage);
-  if (shared.steps[0].is_end) return false;
-  wait_for(shared_address(&block.barriers.own_full), 0);
+  RingPlace<kBackwardStages> last;
+  wait_for(shared_address(&block.barriers.own_full), own_parity);
   begin();
   for (bool is_first = true;; is_first = false) {
     const std::uint32_t allowed = allowed_pairs(block, me, stage.index);
@@ -106,10 +105,17 @@ __device__ __forceinline__ bool consume_steps(const HopperBackwardBlock<kOwner, 
     last = stage;
     stage.advance();
     others.wait_until_full(stage);
-    if (__any_sync(0xffffffffU, shared.steps[stage.index].is_end)) break;
+    if (__any_sync(0xffffffffU, shared.steps[stage.index].kind != StepKind::kFold)) break;
   }
   wait_for_groups<0>();
-  return true;
+  others.release(last, me.is_first_lane);
+}
+
+/// For a thread block of one tile: waits for its first step. Returns false if there is none.
+template <class Block>
+__device__ bool has_steps(const Block& block, const RingPlace<kBackwardStages>& stage) {
+  block.barriers.others.wait_until_full(stage);
+  return block.shared.steps[stage.index].kind == StepKind::kFold;
 }
 
 /// dQ += dS K with S = Q K^T, P = exp2(S - lse2), dS = P * scale * (dO V^T - delta).
@@ -118,6 +124,7 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
   const Consumer me;
   const auto& p = block.p;
   auto& shared = block.shared;
+  RingPlace<kBackwardStages> stage;
   BackwardTile scores, gradients;
   BackwardFactor left;
   float dq[kColumns / 8][4];
@@ -149,54 +156,22 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
     begin_outer<Owner::kQueries, Stored, kColumns>(dq, left, shared, 0, stage);
     end_group();
   };
-  if (!consume_steps(
-          block, me, scores, gradients, begin, [](int) {}, fold))
-    return;
+  if (!has_steps(block, stage)) return;
+  consume_steps(
+      block, me, stage, 0, scores, gradients, begin, [](int) {}, fold);
   pin(dq);
   store_part(p.results[0], me, shared.own, dq);
 }
 
-/// Where a warp leaves its 16 rows of a block of score gradients: in shared memory, whence they go to their place in the block.
-class ScoreGradientRows {
- public:
-  template <class Block>
-  __device__ ScoreGradientRows(const Block& block, const Consumer& me) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
-    const int warp = (static_cast<int>(threadIdx.x) - kWarpgroupThreads) / kWarpThreads;
-    first_ = shared_address(block.shared.score_gradients) + static_cast<std::uint32_t>(warp * kRowsOfWarp * kPitch);
-    // Matrices of a 16 x 16 part: rows 0 to 7 and 8 to 15 of its left piece, then of its right one.
-    const int row = lane % 16;
-    mine_ = first_ + static_cast<std::uint32_t>(row * kPitch + ((lane / 16) ^ (row % 8)) * kPieceBytes);
-    const ScoreGradients& kept = block.p.score_gradients;
-    to_ = kept.blocks + me.group * kept.num_query_blocks * kScoreBlockBytes + warp % 4 * kRowsOfWarp * kPitch;
-    is_first_lane_ = me.is_first_lane;
-  }
-  __device__ __forceinline__ void leave(const BackwardFactor& gradients, std::int64_t block) const {
-    if (is_first_lane_) wait_until_copied_out();
-    __syncwarp();
-#pragma unroll
-    for (int k = 0; k < kHopperBackwardOthers / 16; ++k) store_matrices(mine_ ^ static_cast<std::uint32_t>(2 * k * kPieceBytes), gradients[k]);
-    publish_to_async_proxy();
-    __syncwarp();
-    if (is_first_lane_) begin_copy_out(to_ + block * kScoreBlockBytes, first_, kRowsOfWarp * kPitch);
-  }
-  __device__ void finish() const {
-    if (is_first_lane_) wait_for_copies_out();
-  }
-
- private:
-  static constexpr int kRowsOfWarp = 16;
-  static constexpr int kPitch = 128;
-
-  std::uint32_t first_, mine_;
-  std::byte* to_;
-  bool is_first_lane_;
+/// For kernels that keep no score gradients.
+struct NoScoreGradients {
+  __device__ void leave(const BackwardFactor&, std::int64_t) const {}
 };
 
-/// dV += P^T dO, dK += dS^T Q; leaves dS^T behind if it is kept.
-template <class Stored, int kColumns, bool kKeeps>
-__device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<Owner::kKeys, Stored, kColumns, kKeeps>& block) {
-  const Consumer me;
+/// dV += P^T dO, dK += dS^T Q over a tile's steps, the first of which is in `stage`. `kept.leave(dS^T, its block)` is called for each.
+template <class Stored, int kColumns, bool kKeeps, class Kept>
+__device__ __forceinline__ void fold_key_tile(const HopperBackwardBlock<Owner::kKeys, Stored, kColumns, kKeeps>& block, const Consumer& me,
+                                              RingPlace<kBackwardStages>& stage, std::uint32_t own_parity, const Kept& kept) {
   const auto& p = block.p;
   auto& shared = block.shared;
   BackwardTile scores, gradients;
@@ -211,7 +186,6 @@ __device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<
 #pragma unroll
     for (int n = 0; n < kHopperBackwardOthers / 8; ++n) lse2[n] = *reinterpret_cast<const float2*>(&shared.lse2[stage][8 * n + me.first_column]);
   };
-  const ScoreGradientRows rows(block, me);
   const auto fold = [&](int stage, std::uint32_t allowed) {
 #pragma unroll
     for (int n = 0; n < kHopperBackwardOthers / 8; ++n) {
@@ -231,28 +205,34 @@ __device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<
     }
     round_tile<Stored>(scores, probabilities);
     round_tile<Stored>(gradients, left);
-    if constexpr (kKeeps) rows.leave(left, shared.steps[stage].block);
     pin(dv);
     pin(dk);
     begin_products();
     begin_outer<Owner::kKeys, Stored, kColumns>(dv, probabilities, shared, 1, stage);
+    kept.leave(left, shared.steps[stage].score_block);  // while dV's product runs
     begin_outer<Owner::kKeys, Stored, kColumns>(dk, left, shared, 0, stage);
     end_group();
   };
-  if (!consume_steps(block, me, scores, gradients, begin, prepare, fold)) return;
+  consume_steps(block, me, stage, own_parity, scores, gradients, begin, prepare, fold);
   pin(dk);
   pin(dv);
   store_part(p.results[0], me, shared.own, dk);
   store_part(p.results[1], me, shared.own, dv);
-  if constexpr (kKeeps) rows.finish();
+}
+
+template <class Stored, int kColumns>
+__device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<Owner::kKeys, Stored, kColumns>& block) {
+  const Consumer me;
+  RingPlace<kBackwardStages> stage;
+  if (has_steps(block, stage)) fold_key_tile(block, me, stage, 0, NoScoreGradients{});
 }
 
 /// Empty but in code for sm_90a.
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+template <Owner kOwner, class Stored, int kColumns>
 __global__ void __launch_bounds__((kBackwardGroups + 1) * kWarpgroupThreads, 1)
     hopper_backward(const __grid_constant__ HopperBackwardParameters<Stored> p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  using Block = HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>;
+  using Block = HopperBackwardBlock<kOwner, Stored, kColumns>;
   extern __shared__ __align__(1024) std::byte shared_bytes[];
   __shared__ HopperBackwardBarriers barriers;
   const Block block{p, *reinterpret_cast<typename Block::Shared*>(shared_bytes), barriers};
@@ -276,7 +256,7 @@ template <class Stored>
 bool has_hopper_backward_code(std::int64_t head_dim) {
   if (head_dim > 128) return false;
   cudaFuncAttributes attributes{};
-  check(cudaFuncGetAttributes(&attributes, hopper_backward<Owner::kQueries, Stored, 128, false>));
+  check(cudaFuncGetAttributes(&attributes, hopper_backward<Owner::kQueries, Stored, 128>));
   return attributes.sharedSizeBytes > 0;
 }
 
@@ -291,8 +271,7 @@ HopperBackwardParameters<Stored> hopper_backward_parameters(const Launch& launch
                                               .delta = device_rows<float>(operands.delta),
                                               .results = {},
                                               .scale = static_cast<float>(operands.scale),
-                                              .score_factor = static_cast<float>(operands.scale * std::numbers::log2e),
-                                              .score_gradients = launch.score_gradients};
+                                              .score_factor = static_cast<float>(operands.scale * std::numbers::log2e)};
   if constexpr (kOwner == Owner::kQueries) {
     parameters.own[0] = own(operands.q);
     parameters.own[1] = own(operands.d_o);
@@ -310,27 +289,16 @@ HopperBackwardParameters<Stored> hopper_backward_parameters(const Launch& launch
   return parameters;
 }
 
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+template <Owner kOwner, class Stored>
 void launch_hopper_backward_of(const Launch& launch, const BackwardOperands& operands) {
+  const auto parameters = hopper_backward_parameters<kOwner, Stored>(launch, operands);
   constexpr unsigned kThreads = (kBackwardGroups + 1) * kWarpgroupThreads;
-  launch_checked(hopper_backward<kOwner, Stored, kColumns, kKeeps>, launch.num_tiles, kThreads,
-                 sizeof(HopperBackwardShared<kOwner, kColumns, kKeeps>), launch.stream, hopper_backward_parameters<kOwner, Stored>(launch, operands));
-}
-
-/// Score gradients are kept, or found, where the launch has a place for them.
-template <class Stored>
-void launch_hopper_backward_for(const Launch& launch, Owner owner, const BackwardOperands& operands) {
-  const bool is_narrow = operands.q.columns <= 64;
-  if (launch.score_gradients.blocks != nullptr && !is_narrow) {
-    if (owner == Owner::kKeys) return launch_hopper_backward_of<Owner::kKeys, Stored, 128, true>(launch, operands);
-    return launch_hopper_query_sum<Stored>(launch, operands);
-  }
-  if (owner == Owner::kQueries) {
-    is_narrow ? launch_hopper_backward_of<Owner::kQueries, Stored, 64, false>(launch, operands)
-              : launch_hopper_backward_of<Owner::kQueries, Stored, 128, false>(launch, operands);
+  if (operands.q.columns <= 64) {
+    launch_checked(hopper_backward<kOwner, Stored, 64>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 64, false>), launch.stream,
+                   parameters);
   } else {
-    is_narrow ? launch_hopper_backward_of<Owner::kKeys, Stored, 64, false>(launch, operands)
-              : launch_hopper_backward_of<Owner::kKeys, Stored, 128, false>(launch, operands);
+    launch_checked(hopper_backward<kOwner, Stored, 128>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 128, false>), launch.stream,
+                   parameters);
   }
 }
 

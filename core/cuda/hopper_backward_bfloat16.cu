@@ -10,7 +10,11 @@ bool has_hopper_backward<Bfloat16>(std::int64_t head_dim) {
 
 template <>
 void launch_hopper_backward<Bfloat16>(const Launch& launch, Owner owner, const BackwardOperands& operands) {
-  launch_hopper_backward_for<Bfloat16>(launch, owner, operands);
+  if (owner == Owner::kQueries) {
+    launch_hopper_backward_of<Owner::kQueries, Bfloat16>(launch, operands);
+  } else {
+    launch_hopper_backward_of<Owner::kKeys, Bfloat16>(launch, operands);
+  }
 }
 
 }  // namespace hilbertring

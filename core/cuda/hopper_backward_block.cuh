@@ -27,13 +27,14 @@ struct HopperBackwardParameters {
   DeviceRows<const float> lse2, delta;
   DeviceRows<float> results[2];  ///< dQ, or dK and dV
   float scale, score_factor;     ///< scale, scale * log2(e)
-  ScoreGradients score_gradients;
 };
+
+enum class StepKind { kFold, kEndOfTile, kEnd };
 
 struct BackwardStep {
   Step step;
-  bool is_end;         ///< nothing follows
-  std::int64_t block;  ///< of the first 64 own rows, where score gradients are kept
+  StepKind kind;
+  std::int64_t score_block;  ///< of the first 64 own rows, where score gradients are kept
 };
 
 /// kKeeps: whether score gradients are kept.
@@ -50,6 +51,7 @@ struct HopperBackwardShared {
   float lse2[kBackwardStages][kHopperBackwardOthers], delta[kBackwardStages][kHopperBackwardOthers];  ///< where the others are queries
   BackwardStep steps[kBackwardStages];
   OwnTile own;
+  RoundItem item;  ///< whose tile it is, where score gradients are kept
 };
 
 struct HopperBackwardBarriers {
@@ -123,7 +125,7 @@ __device__ void load_others(const HopperBackwardBlock<kOwner, Stored, kColumns, 
   auto& shared = block.shared;
   const auto& p = block.p;
   block.barriers.others.wait_until_empty(stage);
-  if (threadIdx.x % kWarpThreads == 0) shared.steps[stage.index] = {step, false, score_block};
+  if (threadIdx.x % kWarpThreads == 0) shared.steps[stage.index] = {step, StepKind::kFold, score_block};
   if (p.work.causal == Causal::kSequence && step.tile_class == TileClass::kPartial) {
     load_times(shared.other_times[stage.index], times_of_others<kOwner>(p.work), from);
   }
@@ -143,17 +145,16 @@ __device__ std::int32_t other_plane(const HopperBackwardParameters<Stored>& p, c
   return static_cast<std::int32_t>(own.batch * p.other[0].rows.heads) + head;
 }
 
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
-__device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block) {
-  auto& shared = block.shared;
+/// Hands the consumers the steps of a tile. `score_block(source of a step)` is called for each. Returns false if there is none.
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps, class ScoreBlock>
+__device__ bool produce_tile(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const WorkTile& work_tile,
+                             RingPlace<kBackwardStages>& stage, ScoreBlock&& score_block) {
   const auto& p = block.p;
-  const bool is_leader = threadIdx.x % kWarpThreads == 0;
-  RingPlace<kBackwardStages> stage;
-  const WorkTile work_tile = p.work.tiles[blockIdx.x];
   Walk<kOwner, kHopperBackwardOthers> walk;
   walk.start(own_tile(p.work, work_tile, kHopperBackwardOwnRows));
   Step step = walk.next(p.work);
-  if (step.tile_class != TileClass::kEmpty) load_own(block, p.work.own_runs[work_tile.own_run].rows, walk.own);
+  if (step.tile_class == TileClass::kEmpty) return false;
+  load_own(block, p.work.own_runs[work_tile.own_run].rows, walk.own);
   TileSource run{};
   std::int32_t meeting_of_run = -1;
   while (step.tile_class != TileClass::kEmpty) {
@@ -164,17 +165,30 @@ __device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns, kKee
     }
     const Step next = walk.next(p.work);
     const TileSource from = tile_source(run, step.first_index, step.num_rows);
-    std::int64_t score_block = 0;
-    if constexpr (kKeeps) score_block = p.score_gradients.block_of(from.plane, from.index, walk.own.first_row);
-    load_others(block, step, from, score_block, stage);
+    load_others(block, step, from, score_block(walk.own, from), stage);
     stage.advance();
     step = next;
     __syncwarp();
   }
+  return true;
+}
+
+/// Tells the consumers that a tile is over, or everything.
+template <class Block>
+__device__ void produce_end(const Block& block, StepKind kind, RingPlace<kBackwardStages>& stage) {
+  const bool is_leader = threadIdx.x % kWarpThreads == 0;
   block.barriers.others.wait_until_empty(stage);
-  if (is_leader) shared.steps[stage.index].is_end = true;
+  if (is_leader) block.shared.steps[stage.index].kind = kind;
   __syncwarp();
-  for (int i = 0; i < (is_leader ? 2 : 0) + (kOwner == Owner::kKeys ? 1 : 0); ++i) arrive(block.barriers.others.full_at(stage));
+  for (int i = 0; i < (is_leader ? 2 : 0) + (Block::kScalarArrivals > 0 ? 1 : 0); ++i) arrive(block.barriers.others.full_at(stage));
+  stage.advance();
+}
+
+template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+__device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block) {
+  RingPlace<kBackwardStages> stage;
+  produce_tile(block, block.p.work.tiles[blockIdx.x], stage, [](const OwnTile&, const TileSource&) { return std::int64_t{0}; });
+  produce_end(block, StepKind::kEnd, stage);
 }
 
 }  // namespace hilbertring

@@ -10,7 +10,11 @@ bool has_hopper_backward<Float16>(std::int64_t head_dim) {
 
 template <>
 void launch_hopper_backward<Float16>(const Launch& launch, Owner owner, const BackwardOperands& operands) {
-  launch_hopper_backward_for<Float16>(launch, owner, operands);
+  if (owner == Owner::kQueries) {
+    launch_hopper_backward_of<Owner::kQueries, Float16>(launch, operands);
+  } else {
+    launch_hopper_backward_of<Owner::kKeys, Float16>(launch, operands);
+  }
 }
 
 }  // namespace hilbertring

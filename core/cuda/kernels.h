@@ -24,15 +24,14 @@ struct Launch {
   std::span<const std::int64_t> strides;  ///< `WorkList::strides`, host
   std::int32_t* num_claimed;              ///< 0 on the device: for thread blocks that claim tiles one after the other
   Causal causal;
-  ScoreGradients score_gradients;  ///< left behind by kernels that own keys, read by those that own queries, if they are kept
   cudaStream_t stream;
 };
 
 /// Tiles that the kernels of a type take on the current device; a function of its kind, type and head dimension only.
 TileRows forward_tile_rows(ElementType type, std::int64_t head_dim);
 TileRows backward_tile_rows(ElementType type, std::int64_t head_dim);
-/// Whether the kernels of the backward pass can keep score gradients: then, too, bits are those of kernels that do not.
-bool has_score_gradients(ElementType type, std::int64_t head_dim);
+/// Whether launch_backward_in_rounds knows the type and head dimension.
+bool has_backward_rounds(ElementType type, std::int64_t head_dim);
 
 /// Kernels on the tiles of a launch, asynchronous on its stream. Stored is the type of q: Float16 and Bfloat16 run on tensor cores with float32
 /// sums, float and double in plain arithmetic. Each thread block adds to its own rows of the results only. Bits depend on the order of meetings
@@ -47,6 +46,10 @@ void launch_query_gradient(const Launch& launch, const BackwardOperands& operand
 /// Adds to dk and dv: a list whose owners are keys.
 template <class Stored>
 void launch_key_gradients(const Launch& launch, const BackwardOperands& operands);
+
+/// Adds to dq, dk and dv what the two launches above would, in their bits: lists of both owners, with their tiles plane after plane, in one launch
+/// whose counters are 0. Only where has_backward_rounds().
+void launch_backward_in_rounds(const Launch& keys, const Launch& queries, const ScoreGradientRounds& rounds, const BackwardOperands& operands);
 
 /// Earliest and latest time of each task's rows. tasks, extremes: [num_tasks], device; so are the times.
 void launch_extremes(const ExtremesTask* tasks, std::int64_t num_tasks, const Times& times, TimeExtremes* extremes, cudaStream_t stream);

@@ -9,22 +9,62 @@ namespace hilbertring {
 inline constexpr std::int64_t kScoreBlockRows = 64;
 inline constexpr std::int64_t kScoreBlockBytes = kScoreBlockRows * kScoreBlockRows * 2;
 
-/// Device memory for them at a time, unless told otherwise.
-inline constexpr std::int64_t kScoreGradientBytes = std::int64_t{1} << 30;
+/// Device memory for score gradients, unless told otherwise.
+inline constexpr std::int64_t kScoreGradientBytes = std::int64_t{2} << 30;
 
-/// Where the kernel that owns keys leaves the gradients of scores (dS, rounded to the inputs' type), and the kernel that owns queries finds them,
-/// instead of computing them once more: [planes, key blocks, query blocks] of blocks [64 keys, 64 queries], whose rows of 128 bytes are swizzled as
-/// products read them. A plane is a query head of a batch element.
-struct ScoreGradients {
-  std::byte* blocks = nullptr;  ///< device; null: they are not kept
+/// The gradients of scores (dS, rounded to the inputs' type) are computed once, where keys are owned, and kept for where queries are: the backward
+/// pass of some planes (a plane: a head of a batch element) after the other goes in *rounds* of a few planes each,
+///
+///   round 0 keys | round 1 keys | round 2 keys, round 0 queries | round 3 keys, round 1 queries | ... | last rounds' queries
+///
+/// because products are the limit where keys are owned and memory is where queries are: together they fill the device. A round's score gradients lie
+/// in one of `kSlots` slots, as [query planes of the round, key blocks, query blocks] of blocks [64 keys, 64 queries], whose rows of 128 bytes are
+/// swizzled as products read them.
+struct ScoreGradientRounds {
+  static constexpr std::int32_t kLag = 2;    ///< rounds between a round's keys and its queries
+  static constexpr std::int32_t kSlots = 4;  ///< keys of round t wait for the queries of round t - kSlots
+
+  std::byte* slots = nullptr;        ///< device
+  std::int32_t* counters = nullptr;  ///< device, 0: items claimed; then, of each round, arrivals of keys; then those of queries
   std::int64_t first_query_row = 0, first_key_row = 0;
-  std::int32_t first_plane = 0, num_key_blocks = 0, num_query_blocks = 0;
+  std::int32_t num_key_blocks = 0, num_query_blocks = 0, planes_in_round = 0;
+  std::int32_t num_rounds = 0;
+  std::int32_t key_tiles_in_round = 0, query_tiles_in_round = 0;
 
-  /// Number of the block that begins at these rows.
-  constexpr std::int64_t block_of(std::int32_t plane, std::int64_t query_row, std::int64_t key_row) const {
-    return (std::int64_t{plane - first_plane} * num_key_blocks + (key_row - first_key_row) / kScoreBlockRows) * num_query_blocks +
+  constexpr std::int64_t blocks_in_slot() const { return std::int64_t{planes_in_round} * num_key_blocks * num_query_blocks; }
+  /// Number of the block of a query plane that begins at these rows.
+  constexpr std::int64_t block_of(std::int32_t round, std::int32_t plane, std::int64_t query_row, std::int64_t key_row) const {
+    return (round % kSlots) * blocks_in_slot() +
+           (std::int64_t{plane - round * planes_in_round} * num_key_blocks + (key_row - first_key_row) / kScoreBlockRows) * num_query_blocks +
            (query_row - first_query_row) / kScoreBlockRows;
   }
+  constexpr std::int32_t num_items() const { return num_rounds * (key_tiles_in_round + query_tiles_in_round); }
+  static constexpr std::int32_t num_counters(std::int64_t num_rounds) { return static_cast<std::int32_t>(1 + 2 * num_rounds); }
 };
+
+/// What a thread block does next: a tile of the list of keys or of queries.
+struct RoundItem {
+  bool is_of_queries;
+  std::int32_t round, tile;  ///< of the whole list
+};
+
+/// Item `index` of all: whatever an item waits for has a lower index.
+constexpr RoundItem round_item(const ScoreGradientRounds& rounds, std::int32_t index) {
+  const std::int32_t keys = rounds.key_tiles_in_round, queries = rounds.query_tiles_in_round;
+  const std::int32_t num_ahead = rounds.num_rounds < ScoreGradientRounds::kLag ? rounds.num_rounds : ScoreGradientRounds::kLag;
+  if (index < num_ahead * keys) return {false, index / keys, index};
+  index -= num_ahead * keys;
+  const std::int32_t num_mixed = rounds.num_rounds - num_ahead;
+  if (index >= num_mixed * (keys + queries)) {
+    index -= num_mixed * (keys + queries);
+    return {true, num_mixed + index / queries, num_mixed * queries + index};
+  }
+  const std::int32_t round = index / (keys + queries);
+  const std::int64_t place = index % (keys + queries);
+  const auto queries_before = static_cast<std::int32_t>(place * queries / (keys + queries));
+  const bool is_of_queries = (place + 1) * queries / (keys + queries) > queries_before;
+  if (is_of_queries) return {true, round, round * queries + queries_before};
+  return {false, round + num_ahead, (round + num_ahead) * keys + static_cast<std::int32_t>(place) - queries_before};
+}
 
 }  // namespace hilbertring

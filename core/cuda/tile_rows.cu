@@ -23,7 +23,7 @@ TileRows backward_tile_rows(ElementType type, std::int64_t head_dim) {
   return on_hopper ? TileRows{.own = kHopperBackwardOwnRows, .other = kHopperBackwardOthers} : TileRows{.own = kBackwardRows, .other = kOtherRows};
 }
 
-bool has_score_gradients(ElementType type, std::int64_t head_dim) {
+bool has_backward_rounds(ElementType type, std::int64_t head_dim) {
   if (is_plain(type) || head_dim <= 64) return false;
   return type == ElementType::kFloat16 ? has_hopper_backward<Float16>(head_dim) : has_hopper_backward<Bfloat16>(head_dim);
 }
