@@ -104,8 +104,8 @@ bool lay_out(BackwardPanel& panel, const Shape& shape, std::int64_t tile_rows, s
   const std::int64_t planes =
       kv_planes_of_round(num_planes, key_blocks * kScoreBlockRows / tile_rows, query_blocks * key_blocks * kScoreBlockBytes * group, slot_bytes);
   if (planes == 0) return false;
-  panel.rounds.first_query_row = span.queries.begin;
-  panel.rounds.first_key_row = span.keys.begin;
+  panel.rounds.first_query_row = static_cast<std::int32_t>(span.queries.begin);
+  panel.rounds.first_key_row = static_cast<std::int32_t>(span.keys.begin);
   panel.rounds.num_query_blocks = static_cast<std::int32_t>(query_blocks);
   panel.rounds.num_key_blocks = static_cast<std::int32_t>(key_blocks);
   panel.rounds.planes_in_round = static_cast<std::int32_t>(planes * group);

@@ -14,10 +14,10 @@ using BackwardTile = float[kHopperBackwardOthers / 8][4];
 using BackwardFactor = std::uint32_t[kHopperBackwardOthers / 16][4];
 
 /// Hands in c = A B^T for the warpgroup's rows of own tensor `which` and all of the other tensor `which`.
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
-__device__ __forceinline__ void begin_inner(BackwardTile& c, const HopperBackwardShared<kOwner, kColumns, kKeeps>& shared, unsigned group, int which,
+template <Owner kOwner, class Stored, int kColumns>
+__device__ __forceinline__ void begin_inner(BackwardTile& c, const HopperBackwardShared<kOwner, kColumns>& shared, unsigned group, int which,
                                             int stage) {
-  using Shared = HopperBackwardShared<kOwner, kColumns, kKeeps>;
+  using Shared = HopperBackwardShared<kOwner, kColumns>;
   const SharedFactor own = Shared::OwnTileLayout::by_rows(shared_address(shared.own_data[which]), static_cast<int>(64 * group));
   const SharedFactor other = Shared::OtherTileLayout::by_rows(shared_address(shared.other_data[stage][which]), 0);
 #pragma unroll
@@ -29,10 +29,10 @@ __device__ __forceinline__ void begin_inner(BackwardTile& c, const HopperBackwar
 }
 
 /// Hands in c += A B for a left factor in registers and other tensor `which`, but does not end the group.
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
+template <Owner kOwner, class Stored, int kColumns>
 __device__ __forceinline__ void begin_outer(float (&c)[kColumns / 8][4], const BackwardFactor& left,
-                                            const HopperBackwardShared<kOwner, kColumns, kKeeps>& shared, int which, int stage) {
-  using Tile = typename HopperBackwardShared<kOwner, kColumns, kKeeps>::OtherTileLayout;
+                                            const HopperBackwardShared<kOwner, kColumns>& shared, int which, int stage) {
+  using Tile = typename HopperBackwardShared<kOwner, kColumns>::OtherTileLayout;
   const SharedFactor right = Tile::by_columns(shared_address(shared.other_data[stage][which]));
 #pragma unroll
   for (int step = 0; step < kHopperBackwardOthers / 16; ++step) {
@@ -50,9 +50,8 @@ __device__ __forceinline__ void round_tile(const BackwardTile& c, BackwardFactor
 }
 
 /// Which pairs of the thread's two rows are allowed, 16 bits a row. Asked before scores and gradients take their registers.
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
-__device__ __forceinline__ std::uint32_t allowed_pairs(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const Consumer& me,
-                                                       int stage) {
+template <Owner kOwner, class Stored, int kColumns>
+__device__ __forceinline__ std::uint32_t allowed_pairs(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me, int stage) {
   static_assert(kHopperBackwardOthers / 4 == 16);
   auto& shared = block.shared;
   const Step& step = shared.steps[stage].step;
@@ -79,8 +78,8 @@ __device__ __forceinline__ void mask_probabilities(BackwardTile& c, std::uint32_
 /// fold(stage, allowed pairs) is called, which hands in what they are factors of; while that is computed, the next step's S is handed in. (No later:
 /// S, dP, two left factors and two results are more than there are registers.) begin() is called before the first, prepare(stage) while a step's S is
 /// being computed.
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps, class Begin, class Prepare, class Fold>
-__device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const Consumer& me,
+template <Owner kOwner, class Stored, int kColumns, class Begin, class Prepare, class Fold>
+__device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me,
                                               RingPlace<kBackwardStages>& stage, std::uint32_t own_parity, BackwardTile& scores,
                                               BackwardTile& gradients, Begin&& begin, Prepare&& prepare, Fold&& fold) {
   auto& shared = block.shared;
@@ -165,12 +164,12 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
 
 /// For kernels that keep no score gradients.
 struct NoScoreGradients {
-  __device__ void leave(const BackwardFactor&, std::int64_t) const {}
+  __device__ void leave(const BackwardFactor&, std::int32_t) const {}
 };
 
 /// dV += P^T dO, dK += dS^T Q over a tile's steps, the first of which is in `stage`. `kept.leave(dS^T, its block)` is called for each.
-template <class Stored, int kColumns, bool kKeeps, class Kept>
-__device__ __forceinline__ void fold_key_tile(const HopperBackwardBlock<Owner::kKeys, Stored, kColumns, kKeeps>& block, const Consumer& me,
+template <class Stored, int kColumns, class Kept>
+__device__ __forceinline__ void fold_key_tile(const HopperBackwardBlock<Owner::kKeys, Stored, kColumns>& block, const Consumer& me,
                                               RingPlace<kBackwardStages>& stage, std::uint32_t own_parity, const Kept& kept) {
   const auto& p = block.p;
   auto& shared = block.shared;
@@ -236,7 +235,7 @@ __global__ void __launch_bounds__((kBackwardGroups + 1) * kWarpgroupThreads, 1)
   extern __shared__ __align__(1024) std::byte shared_bytes[];
   __shared__ HopperBackwardBarriers barriers;
   const Block block{p, *reinterpret_cast<typename Block::Shared*>(shared_bytes), barriers};
-  if (threadIdx.x == 0) barriers.init(Block::kScalarArrivals);
+  if (threadIdx.x == 0) barriers.init(Block::kTileArrivals, Block::kTileArrivals + Block::kScalarArrivals);
   __syncthreads();
   if (threadIdx.x < kWarpgroupThreads) {
     shrink_registers<Block::kProducerRegisters>();
@@ -294,10 +293,10 @@ void launch_hopper_backward_of(const Launch& launch, const BackwardOperands& ope
   const auto parameters = hopper_backward_parameters<kOwner, Stored>(launch, operands);
   constexpr unsigned kThreads = (kBackwardGroups + 1) * kWarpgroupThreads;
   if (operands.q.columns <= 64) {
-    launch_checked(hopper_backward<kOwner, Stored, 64>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 64, false>), launch.stream,
+    launch_checked(hopper_backward<kOwner, Stored, 64>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 64>), launch.stream,
                    parameters);
   } else {
-    launch_checked(hopper_backward<kOwner, Stored, 128>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 128, false>), launch.stream,
+    launch_checked(hopper_backward<kOwner, Stored, 128>, launch.num_tiles, kThreads, sizeof(HopperBackwardShared<kOwner, 128>), launch.stream,
                    parameters);
   }
 }

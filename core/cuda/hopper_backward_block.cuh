@@ -34,18 +34,16 @@ enum class StepKind { kFold, kEndOfTile, kEnd };
 struct BackwardStep {
   Step step;
   StepKind kind;
-  std::int64_t score_block;  ///< of the first 64 own rows, where score gradients are kept
+  std::int32_t score_block;  ///< of the first 64 own rows, where score gradients are kept
 };
 
-/// kKeeps: whether score gradients are kept.
-template <Owner kOwner, int kColumns, bool kKeeps>
+template <Owner kOwner, int kColumns>
 struct HopperBackwardShared {
   using OwnTileLayout = PanelTile<kHopperBackwardOwnRows, kColumns>;
   using OtherTileLayout = PanelTile<kHopperBackwardOthers, kColumns>;
 
   alignas(1024) std::byte own_data[2][OwnTileLayout::kNumBytes];
   alignas(1024) std::byte other_data[kBackwardStages][2][OtherTileLayout::kNumBytes];
-  alignas(128) std::byte score_gradients[kKeeps ? kBackwardGroups * kScoreBlockBytes : 1];  ///< on their way out
   std::int64_t own_times[kHopperBackwardOwnRows];
   std::int64_t other_times[kBackwardStages][kHopperBackwardOthers];
   float lse2[kBackwardStages][kHopperBackwardOthers], delta[kBackwardStages][kHopperBackwardOthers];  ///< where the others are queries
@@ -58,18 +56,18 @@ struct HopperBackwardBarriers {
   std::uint64_t own_full;
   RingBarriers<kBackwardStages> others;
 
-  __device__ void init(int num_scalar_arrivals) {
-    init_barrier(shared_address(&own_full), 2);
-    others.init(2 + num_scalar_arrivals, 4 * kBackwardGroups);
+  __device__ void init(int num_own_arrivals, int num_other_arrivals) {
+    init_barrier(shared_address(&own_full), num_own_arrivals);
+    others.init(num_other_arrivals, 4 * kBackwardGroups);
     publish_barriers();
   }
 };
 
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps = false>
+template <Owner kOwner, class Stored, int kColumns>
 struct HopperBackwardBlock {
-  using Shared = HopperBackwardShared<kOwner, kColumns, kKeeps>;
-  static constexpr bool kKeepsScoreGradients = kKeeps;
-  /// The lanes of the producer that bring lse2 and delta arrive, too.
+  using Shared = HopperBackwardShared<kOwner, kColumns>;
+  /// For each of two tiles one arrives, and the lanes of the producer that bring lse2 and delta.
+  static constexpr int kTileArrivals = 2;
   static constexpr int kScalarArrivals = kOwner == Owner::kKeys ? kWarpThreads : 0;
   static constexpr int kProducerRegisters = kOwner == Owner::kKeys ? 40 : 88;
   static constexpr int kConsumerRegisters = kOwner == Owner::kKeys ? 232 : 208;
@@ -90,9 +88,9 @@ __device__ const std::int64_t* times_of_others(const WorkView& work) {
   return kOwner == Owner::kQueries ? work.key_times : work.query_times;
 }
 
-/// lse2 and delta of the stage's queries, asynchronously; each lane arrives when its own have landed.
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
-__device__ void load_scalars(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const TileSource& from,
+/// lse2 and delta of the stage's queries, asynchronously.
+template <Owner kOwner, class Stored, int kColumns>
+__device__ void copy_scalars(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const TileSource& from,
                              const RingPlace<kBackwardStages>& stage) {
   const auto& p = block.p;
   const std::int64_t first_row = static_cast<std::int64_t>(from.plane) * p.lse2.rows + from.residue;
@@ -102,11 +100,10 @@ __device__ void load_scalars(const HopperBackwardBlock<kOwner, Stored, kColumns,
     copy_async_4(shared_address(&block.shared.lse2[stage.index][i]), p.lse2.data + at, is_valid);
     copy_async_4(shared_address(&block.shared.delta[stage.index][i]), p.delta.data + at, is_valid);
   }
-  arrive_after_copies(block.barriers.others.full_at(stage));
 }
 
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
-__device__ void load_own(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const RowRun& run, const OwnTile& own) {
+template <Owner kOwner, class Stored, int kColumns>
+__device__ void load_own(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const RowRun& run, const OwnTile& own) {
   auto& shared = block.shared;
   const auto& p = block.p;
   const TileSource from =
@@ -119,13 +116,13 @@ __device__ void load_own(const HopperBackwardBlock<kOwner, Stored, kColumns, kKe
   }
 }
 
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
-__device__ void load_others(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const Step& step, const TileSource& from,
-                            std::int64_t score_block, const RingPlace<kBackwardStages>& stage) {
+template <Owner kOwner, class Stored, int kColumns>
+__device__ void load_others(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Step& step, const TileSource& from,
+                            const RingPlace<kBackwardStages>& stage) {
   auto& shared = block.shared;
   const auto& p = block.p;
   block.barriers.others.wait_until_empty(stage);
-  if (threadIdx.x % kWarpThreads == 0) shared.steps[stage.index] = {step, StepKind::kFold, score_block};
+  if (threadIdx.x % kWarpThreads == 0) shared.steps[stage.index] = {step, StepKind::kFold, 0};
   if (p.work.causal == Causal::kSequence && step.tile_class == TileClass::kPartial) {
     load_times(shared.other_times[stage.index], times_of_others<kOwner>(p.work), from);
   }
@@ -134,7 +131,10 @@ __device__ void load_others(const HopperBackwardBlock<kOwner, Stored, kColumns, 
     load_tile<kHopperBackwardOthers, kColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from,
                                                block.barriers.others.full_at(stage));
   }
-  if constexpr (kOwner == Owner::kKeys) load_scalars(block, from, stage);
+  if constexpr (kOwner == Owner::kKeys) {
+    copy_scalars(block, from, stage);
+    arrive_after_copies(block.barriers.others.full_at(stage));  // each lane, when its own have landed
+  }
 }
 
 /// Plane of the other side: of the own query head's KV head, or of a query head of the own KV head.
@@ -145,16 +145,17 @@ __device__ std::int32_t other_plane(const HopperBackwardParameters<Stored>& p, c
   return static_cast<std::int32_t>(own.batch * p.other[0].rows.heads) + head;
 }
 
-/// Hands the consumers the steps of a tile. `score_block(source of a step)` is called for each. Returns false if there is none.
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps, class ScoreBlock>
-__device__ bool produce_tile(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block, const WorkTile& work_tile,
-                             RingPlace<kBackwardStages>& stage, ScoreBlock&& score_block) {
+template <Owner kOwner, class Stored, int kColumns>
+__device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns>& block) {
+  using Block = HopperBackwardBlock<kOwner, Stored, kColumns>;
   const auto& p = block.p;
+  const bool is_leader = threadIdx.x % kWarpThreads == 0;
+  RingPlace<kBackwardStages> stage;
+  const WorkTile work_tile = p.work.tiles[blockIdx.x];
   Walk<kOwner, kHopperBackwardOthers> walk;
   walk.start(own_tile(p.work, work_tile, kHopperBackwardOwnRows));
   Step step = walk.next(p.work);
-  if (step.tile_class == TileClass::kEmpty) return false;
-  load_own(block, p.work.own_runs[work_tile.own_run].rows, walk.own);
+  if (step.tile_class != TileClass::kEmpty) load_own(block, p.work.own_runs[work_tile.own_run].rows, walk.own);
   TileSource run{};
   std::int32_t meeting_of_run = -1;
   while (step.tile_class != TileClass::kEmpty) {
@@ -164,31 +165,16 @@ __device__ bool produce_tile(const HopperBackwardBlock<kOwner, Stored, kColumns,
       meeting_of_run = step.meeting;
     }
     const Step next = walk.next(p.work);
-    const TileSource from = tile_source(run, step.first_index, step.num_rows);
-    load_others(block, step, from, score_block(walk.own, from), stage);
+    load_others(block, step, tile_source(run, step.first_index, step.num_rows), stage);
     stage.advance();
     step = next;
     __syncwarp();
   }
-  return true;
-}
-
-/// Tells the consumers that a tile is over, or everything.
-template <class Block>
-__device__ void produce_end(const Block& block, StepKind kind, RingPlace<kBackwardStages>& stage) {
-  const bool is_leader = threadIdx.x % kWarpThreads == 0;
   block.barriers.others.wait_until_empty(stage);
-  if (is_leader) block.shared.steps[stage.index].kind = kind;
+  if (is_leader) block.shared.steps[stage.index].kind = StepKind::kEnd;
   __syncwarp();
-  for (int i = 0; i < (is_leader ? 2 : 0) + (Block::kScalarArrivals > 0 ? 1 : 0); ++i) arrive(block.barriers.others.full_at(stage));
-  stage.advance();
-}
-
-template <Owner kOwner, class Stored, int kColumns, bool kKeeps>
-__device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns, kKeeps>& block) {
-  RingPlace<kBackwardStages> stage;
-  produce_tile(block, block.p.work.tiles[blockIdx.x], stage, [](const OwnTile&, const TileSource&) { return std::int64_t{0}; });
-  produce_end(block, StepKind::kEnd, stage);
+  for (int i = 0; i < (is_leader ? Block::kTileArrivals : 0) + (Block::kScalarArrivals > 0 ? 1 : 0); ++i)
+    arrive(block.barriers.others.full_at(stage));
 }
 
 }  // namespace hilbertring

@@ -12,7 +12,7 @@ __device__ inline unsigned uniform(unsigned x) { return __reduce_or_sync(0xfffff
 /// uniform.
 struct Consumer {
   unsigned group;    ///< warpgroup, from 0
-  int first_row;     ///< of the two rows of the tile, 8 apart, that the thread shares with three others
+  int first_row;     ///< of the two rows of the tile, kRowGap apart, that the thread shares with three others
   int first_column;  ///< of the two columns, of every eight, that the thread has
   bool is_first_lane;
 
@@ -36,13 +36,16 @@ __device__ void for_each_row_of_consumer(const Consumer& me, const OwnTile& own,
   }
 }
 
+/// Rows between a thread's two in accumulators.
+inline constexpr int kRowGap = 8;
+
 /// Calls visit(address of two neighbours, or of nothing that exists; whether they exist; element of c) for the thread's part of the own rows.
-template <int kQuads, class Visit>
+template <int kGap, int kQuads, class Visit>
 __device__ __forceinline__ void for_each_two(const DeviceRows<float>& tensor, const Consumer& me, const OwnTile& own, float (&c)[kQuads][4],
                                              Visit&& visit) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int row = me.first_row + 8 * half;
+    const int row = me.first_row + kGap * half;
     float* const first = tensor.row(own.batch, own.head, own.first_row + row * own.stride) + me.first_column;
     const int num_columns = row < own.num_rows ? static_cast<int>(tensor.columns) : 0;
 #pragma unroll
@@ -51,18 +54,18 @@ __device__ __forceinline__ void for_each_two(const DeviceRows<float>& tensor, co
 }
 
 /// The own rows of a float32 tensor to accumulators, and back. What does not exist is 0.
-template <int kQuads>
+template <int kGap = kRowGap, int kQuads>
 __device__ __forceinline__ void load_part(const DeviceRows<float>& tensor, const Consumer& me, const OwnTile& own, float (&c)[kQuads][4]) {
-  for_each_two(tensor, me, own, c, [](const float2* from, bool exists, float* to) {
+  for_each_two<kGap>(tensor, me, own, c, [](const float2* from, bool exists, float* to) {
     const float2 two = exists ? *from : float2{0.0F, 0.0F};
     to[0] = two.x;
     to[1] = two.y;
   });
 }
 
-template <int kQuads>
+template <int kGap = kRowGap, int kQuads>
 __device__ __forceinline__ void store_part(const DeviceRows<float>& tensor, const Consumer& me, const OwnTile& own, float (&c)[kQuads][4]) {
-  for_each_two(tensor, me, own, c, [](float2* to, bool exists, const float* from) {
+  for_each_two<kGap>(tensor, me, own, c, [](float2* to, bool exists, const float* from) {
     if (exists) *to = make_float2(from[0], from[1]);
   });
 }

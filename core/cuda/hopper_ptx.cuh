@@ -61,28 +61,15 @@ __device__ inline void copy_box(std::uint32_t to, const CUtensorMap* map, const 
                "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]), "r"(barrier)
                : "memory");
 }
-/// Multiples of 16 bytes to shared memory; they count at the barrier. And from there, behind the calling thread's back.
+/// Multiples of 16 bytes to shared memory; they count at the barrier.
 __device__ inline void copy_bytes(std::uint32_t to, const void* from, int num_bytes, std::uint32_t barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from), "r"(num_bytes),
                "r"(barrier)
                : "memory");
 }
-__device__ inline void begin_copy_out(void* to, std::uint32_t from, int num_bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\ncp.async.bulk.commit_group;" ::"l"(to), "r"(from), "r"(num_bytes)
-               : "memory");
-}
-/// Until this thread's copies out have been read, so that shared memory may be written again; or have arrived.
-__device__ inline void wait_until_copied_out() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
-__device__ inline void wait_for_copies_out() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 /// Multiples of 16 bytes, as far as the second-level cache.
 __device__ inline void prefetch_bytes(const void* from, int num_bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(num_bytes) : "memory");
-}
-
-/// Four matrices of 8 rows of 16 bytes; lane 8 i + j has the address of row j of matrix i.
-__device__ inline void store_matrices(std::uint32_t address, const std::uint32_t (&r)[4]) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
-               : "memory");
 }
 
 /// Registers per thread of the calling warpgroup, from here on.

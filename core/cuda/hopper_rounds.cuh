@@ -9,15 +9,15 @@
 // score gradients behind) or tiles of queries, whose part is one product, dQ += dS K, of what was left.
 //
 //   producer warp | claims a tile, waits until its round may begin | own K, V | Q, dO of step 0 -> stage 0 | ... | or: K, dS of step 0 -> stage 0 |
-//   ... consumers     | as in hopper_backward.cuh, dS^T to shared memory and from there to its block          | or: dQ += dS K | ...
+//   ... consumers     | as in hopper_backward.cuh, dS^T to its block              | or: dQ += dS K | ...
 namespace hilbertring {
 
 inline constexpr int kRoundColumns = 128;
 inline constexpr unsigned kRoundThreads = (kBackwardGroups + 1) * kWarpgroupThreads;
 
 template <class Stored>
-using KeyBlock = HopperBackwardBlock<Owner::kKeys, Stored, kRoundColumns, true>;
-using RoundShared = HopperBackwardShared<Owner::kKeys, kRoundColumns, true>;
+using KeyBlock = HopperBackwardBlock<Owner::kKeys, Stored, kRoundColumns>;
+using RoundShared = HopperBackwardShared<Owner::kKeys, kRoundColumns>;
 using RoundPlace = RingPlace<kBackwardStages>;
 static_assert(sizeof(RoundShared::other_data[0][1]) == kBackwardGroups * kScoreBlockBytes);
 
@@ -32,9 +32,10 @@ struct HopperRoundsParameters {
 
 // ---- What thread blocks tell each other.
 
-/// A warp of consumers has done its part of an item: its score gradients lie in memory, or have been used up.
+/// A warp of consumers has done its part of an item: its score gradients lie in memory, or have been used up. One thread, behind a __syncwarp.
 __device__ inline void arrive_at_round(std::int32_t* counter) {
-  asm volatile("fence.proxy.async;\nred.release.gpu.global.add.s32 [%0], 1;" ::"l"(counter) : "memory");
+  __threadfence();
+  asm volatile("red.release.gpu.global.add.s32 [%0], 1;" ::"l"(counter) : "memory");
 }
 __device__ inline void wait_for_round(const std::int32_t* counter, std::int32_t num_arrivals) {
   constexpr unsigned kNanoseconds = 200;
@@ -65,35 +66,155 @@ __device__ inline void wait_for_turn(const ScoreGradientRounds& rounds, const Ro
 
 // ---- The producer: its whole warp.
 
-/// Hands the consumers the steps of a tile of queries: in a stage, keys come first and then the score gradients of both warpgroups.
-template <class Stored>
-__device__ bool produce_query_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
-  auto& shared = block.shared;
-  const bool is_leader = threadIdx.x % kWarpThreads == 0;
-  Walk<Owner::kQueries, kHopperBackwardOthers> walk;
-  walk.start(own_tile(p.query_work, p.query_work.tiles[item.tile], kHopperBackwardOwnRows));
-  const std::int32_t query_plane = static_cast<std::int32_t>(walk.own.batch * p.dq.heads) + walk.own.head;
-  const std::int32_t key_plane = static_cast<std::int32_t>(walk.own.batch * p.keys.rows.heads) + walk.own.head / p.query_work.heads_per_kv_head;
-  Step step = walk.next(p.query_work);
-  if (step.tile_class == TileClass::kEmpty) return false;
-  if (is_leader) shared.own = walk.own;
-  for (; step.tile_class != TileClass::kEmpty; step = walk.next(p.query_work)) {
-    const TileSource from = tile_source(run_source(p.query_work.meetings[step.meeting].rows, key_plane), step.first_index, step.num_rows);
-    const std::int64_t score_block = p.rounds.block_of(item.round, query_plane, walk.own.first_row, from.index);
-    block.barriers.others.wait_until_empty(stage);
-    const std::uint32_t full = block.barriers.others.full_at(stage);
-    if (is_leader) {
-      shared.steps[stage.index].kind = StepKind::kFold;
-      constexpr int kBytes = kBackwardGroups * kScoreBlockBytes;
-      arrive_expecting(full, kBytes);
-      copy_bytes(shared_address(shared.other_data[stage.index][1]), p.rounds.slots + score_block * kScoreBlockBytes, kBytes, full);
+/// Rows of a step, which are neighbours.
+__device__ inline TileSource row_source(const RowRun& run, std::int32_t plane, const Step& step) {
+  return {plane, 0, static_cast<std::int32_t>(run.first_row) + step.first_index, 1, run.stride_index, step.num_rows};
+}
+
+/// Calls visit(meeting, step) for every tile of others that an own tile meets. All rows are neighbours here and causality, if any, goes by
+/// positions: little to reckon, since the producer has few registers and no time.
+template <Owner kOwner, class Visit>
+__device__ void for_each_step(const WorkView& work, const OwnTile& own, Visit&& visit) {
+  for (std::int32_t index = own.first_meeting; index < own.end_meeting; ++index) {
+    const Meeting& meeting = work.meetings[index];
+    std::int32_t begin = 0, end = meeting.rows.count, end_of_full = end, begin_of_full = 0;
+    if (work.causal == Causal::kPosition) {
+      // How far the own tile lies behind the others, at most a chunk's length either way.
+      const auto gap =
+          static_cast<std::int32_t>(max(min(own.first_position - meeting.rows.first_position, std::int64_t{end}), -std::int64_t{end} - own.num_rows));
+      if constexpr (kOwner == Owner::kQueries) {
+        end = min(end, gap + own.num_rows);
+        end_of_full = gap + 1;
+      } else {
+        begin = max(gap, 0) / kHopperBackwardOthers * kHopperBackwardOthers;
+        begin_of_full = gap + own.num_rows - 1;
+      }
     }
-    load_tile<kHopperBackwardOthers, kRoundColumns>(shared_address(shared.other_data[stage.index][0]), p.keys, from, full);
-    arrive(full);  // every lane, as where it brings lse2 and delta
+    for (std::int32_t first = begin; first < end; first += kHopperBackwardOthers) {
+      const std::int32_t num_rows = min(kHopperBackwardOthers, meeting.rows.count - first);
+      const bool is_full = num_rows == kHopperBackwardOthers && own.num_rows == kHopperBackwardOwnRows && first >= begin_of_full &&
+                           first + kHopperBackwardOthers <= end_of_full;
+      visit(meeting, Step{is_full ? TileClass::kFull : TileClass::kPartial, index, first, num_rows});
+    }
+  }
+}
+
+/// Q, dO, lse2 and delta of a step, by the copy engine if it can. One arrives at the stage's barrier.
+template <class Stored>
+__device__ void load_queries(const KeyBlock<Stored>& block, const BackwardStep& step, const TileSource& from, const RoundPlace& stage) {
+  using Tile = RoundShared::OtherTileLayout;
+  constexpr int kScalarBytes = kHopperBackwardOthers * static_cast<int>(sizeof(float));
+  auto& shared = block.shared;
+  const auto& p = block.p;
+  const std::uint32_t full = block.barriers.others.full_at(stage);
+  const bool is_leader = threadIdx.x % kWarpThreads == 0;
+  const std::int64_t first_scalar = from.plane * p.lse2.rows + from.index;
+  block.barriers.others.wait_until_empty(stage);
+  if (is_leader) shared.steps[stage.index] = step;
+  if (is_fetchable<kHopperBackwardOthers>(from) && first_scalar % 4 == 0) {
+    if (!is_leader) return;
+    arrive_expecting(full, 2 * Tile::kNumBytes + 2 * kScalarBytes);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      fetch_tile<kHopperBackwardOthers, kRoundColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from, full);
+    }
+    copy_bytes(shared_address(shared.lse2[stage.index]), p.lse2.data + first_scalar, kScalarBytes, full);
+    copy_bytes(shared_address(shared.delta[stage.index]), p.delta.data + first_scalar, kScalarBytes, full);
+    return;
+  }
+#pragma unroll 1
+  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOthers, kRoundColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from);
+  copy_scalars(block, from, stage);
+  arrive_after_copies_of_warp(full);
+}
+
+/// K and V of a tile. One arrives at the barrier.
+template <class Stored>
+__device__ void load_own_keys(const KeyBlock<Stored>& block, const OwnTile& own, const TileSource& from) {
+  using Tile = RoundShared::OwnTileLayout;
+  auto& shared = block.shared;
+  const auto& p = block.p;
+  const std::uint32_t full = shared_address(&block.barriers.own_full);
+  const bool is_leader = threadIdx.x % kWarpThreads == 0;
+  if (is_leader) shared.own = own;
+  if (is_fetchable<kHopperBackwardOwnRows>(from)) {
+    if (!is_leader) return;
+    arrive_expecting(full, 2 * Tile::kNumBytes);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) fetch_tile<kHopperBackwardOwnRows, kRoundColumns>(shared_address(shared.own_data[i]), p.own[i], from, full);
+    return;
+  }
+#pragma unroll 1
+  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOwnRows, kRoundColumns>(shared_address(shared.own_data[i]), p.own[i], from);
+  arrive_after_copies_of_warp(full);
+}
+
+/// Hands the consumers the steps of a tile of keys. Returns false if there is none.
+template <class Stored>
+__device__ bool produce_key_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
+  const WorkView& work = p.of_keys.work;
+  const WorkTile& tile = work.tiles[item.tile];
+  const OwnTile own = own_tile(work, tile, kHopperBackwardOwnRows);
+  const std::int32_t key_plane = own.batch * static_cast<std::int32_t>(p.keys.rows.heads) + own.head;
+  const std::int32_t blocks_to_keys = p.rounds.blocks_to_keys(static_cast<std::int32_t>(own.first_row));
+  bool has_steps = false;
+  for_each_step<Owner::kKeys>(work, own, [&](const Meeting& meeting, const Step& step) {
+    if (!has_steps) load_own_keys(block, own, tile_source(run_source(work.own_runs[tile.own_run].rows, key_plane), own.first_index, own.num_rows));
+    has_steps = true;
+    const TileSource from = row_source(meeting.rows, other_plane<Owner::kKeys>(p.of_keys, own, meeting), step);
+    const std::int32_t score_block = p.rounds.first_block(item.round, from.plane) + blocks_to_keys + p.rounds.blocks_to_queries(from.index);
+    load_queries(block, {step, StepKind::kFold, score_block}, from, stage);
     stage.advance();
     __syncwarp();
+  });
+  return has_steps;
+}
+
+/// K and score gradients, for both warpgroups, of a step. One arrives at the stage's barrier.
+template <class Stored>
+__device__ void load_keys(const KeyBlock<Stored>& block, const MappedRows<Stored>& keys, const TileSource& from, const std::byte* score_gradients,
+                          const RoundPlace& stage) {
+  using Tile = RoundShared::OtherTileLayout;
+  constexpr int kScoreBytes = kBackwardGroups * kScoreBlockBytes;
+  auto& shared = block.shared;
+  const std::uint32_t full = block.barriers.others.full_at(stage);
+  const std::uint32_t to = shared_address(shared.other_data[stage.index][0]);
+  const bool is_leader = threadIdx.x % kWarpThreads == 0;
+  const bool is_whole = is_fetchable<kHopperBackwardOthers>(from);
+  block.barriers.others.wait_until_empty(stage);
+  if (!is_whole) {
+    copy_tile<kHopperBackwardOthers, kRoundColumns>(to, keys, from);
+    wait_for_copies();
+    publish_to_async_proxy();
+    __syncwarp();
   }
-  return true;
+  if (!is_leader) return;
+  shared.steps[stage.index].kind = StepKind::kFold;
+  arrive_expecting(full, kScoreBytes + (is_whole ? Tile::kNumBytes : 0));
+  copy_bytes(shared_address(shared.other_data[stage.index][1]), score_gradients, kScoreBytes, full);
+  if (is_whole) fetch_tile<kHopperBackwardOthers, kRoundColumns>(to, keys, from, full);
+}
+
+/// Hands the consumers the steps of a tile of queries. Returns false if there is none.
+template <class Stored>
+__device__ bool produce_query_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
+  const WorkView& work = p.query_work;
+  const OwnTile own = own_tile(work, work.tiles[item.tile], kHopperBackwardOwnRows);
+  const std::int32_t query_plane = own.batch * static_cast<std::int32_t>(p.dq.heads) + own.head;
+  const std::int32_t key_plane = own.batch * static_cast<std::int32_t>(p.keys.rows.heads) + own.head / work.heads_per_kv_head;
+  const std::int32_t first_block =
+      p.rounds.first_block(item.round, query_plane) + p.rounds.blocks_to_queries(static_cast<std::int32_t>(own.first_row));
+  const std::byte* const score_gradients = p.rounds.slots + std::int64_t{first_block} * kScoreBlockBytes;
+  if (threadIdx.x % kWarpThreads == 0) block.shared.own = own;
+  bool has_steps = false;
+  for_each_step<Owner::kQueries>(work, own, [&](const Meeting& meeting, const Step& step) {
+    has_steps = true;
+    const TileSource from = row_source(meeting.rows, key_plane, step);
+    load_keys(block, p.keys, from, score_gradients + std::int64_t{p.rounds.blocks_to_keys(from.index)} * kScoreBlockBytes, stage);
+    stage.advance();
+    __syncwarp();
+  });
+  return has_steps;
 }
 
 template <class Stored>
@@ -103,11 +224,18 @@ __device__ bool produce_item(const KeyBlock<Stored>& block, const HopperRoundsPa
     block.shared.item = item;
   }
   __syncwarp();
-  if (item.is_of_queries) return produce_query_tile(block, p, item, stage);
-  const auto score_block = [&](const OwnTile& own, const TileSource& from) {
-    return p.rounds.block_of(item.round, from.plane, from.index, own.first_row);
-  };
-  return produce_tile(block, p.of_keys.work.tiles[item.tile], stage, score_block);
+  return item.is_of_queries ? produce_query_tile(block, p, item, stage) : produce_key_tile(block, p, item, stage);
+}
+
+/// Tells the consumers that a tile is over, or everything.
+template <class Stored>
+__device__ void produce_end(const KeyBlock<Stored>& block, StepKind kind, RoundPlace& stage) {
+  block.barriers.others.wait_until_empty(stage);
+  if (threadIdx.x % kWarpThreads == 0) {
+    block.shared.steps[stage.index].kind = kind;
+    arrive(block.barriers.others.full_at(stage));
+  }
+  stage.advance();
 }
 
 template <class Stored>
@@ -134,35 +262,41 @@ __device__ void produce_items(const KeyBlock<Stored>& block, const HopperRoundsP
 
 // ---- The consumers.
 
-/// Where a warp leaves its 16 rows of a block of score gradients: in shared memory, whence they go to their place in the block.
+/// A thread's place in a block of score gradients. Of a key's row it has 2 of every 8 queries, which it stores as two pieces of 16 bytes: piece
+/// 4 h + t of a row holds queries 8 n + 2 t and 8 n + 2 t + 1 for n = 4 h to 4 h + 3 (t: the thread among the four that share the row).
 class ScoreGradientRows {
  public:
-  __device__ ScoreGradientRows(RoundShared& shared, const ScoreGradientRounds& rounds, const Consumer& me) : is_first_lane_(me.is_first_lane) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
-    const int warp = (static_cast<int>(threadIdx.x) - kWarpgroupThreads) / kWarpThreads;
-    first_ = shared_address(shared.score_gradients) + static_cast<std::uint32_t>(warp * kRowsOfWarp * kPitch);
-    // Matrices of a 16 x 16 part: rows 0 to 7 and 8 to 15 of its left piece, then of its right one.
-    const int row = lane % kRowsOfWarp;
-    mine_ = first_ + static_cast<std::uint32_t>(row * kPitch + ((lane / kRowsOfWarp) ^ (row % 8)) * kPieceBytes);
-    to_ = rounds.slots + me.group * rounds.num_query_blocks * kScoreBlockBytes + warp % 4 * kRowsOfWarp * kPitch;
+  __device__ ScoreGradientRows(const ScoreGradientRounds& rounds, const Consumer& me) {
+    const int row = me.first_row % kScoreBlockRows;
+    first_ = rounds.slots + me.group * rounds.num_query_blocks * std::int64_t{kScoreBlockBytes} + row * kPitch +
+             ((me.first_column / 2) ^ (row % 8)) * kPieceBytes;
   }
-  __device__ __forceinline__ void leave(const BackwardFactor& gradients, std::int64_t block) const {
-    if (is_first_lane_) wait_until_copied_out();
-    __syncwarp();
+  __device__ __forceinline__ void leave(const BackwardFactor& gradients, std::int32_t block) const {
+    std::byte* const to = first_ + std::int64_t{block} * kScoreBlockBytes;
 #pragma unroll
-    for (int k = 0; k < kHopperBackwardOthers / 16; ++k) store_matrices(mine_ ^ static_cast<std::uint32_t>(2 * k * kPieceBytes), gradients[k]);
-    publish_to_async_proxy();
-    __syncwarp();
-    if (is_first_lane_) begin_copy_out(to_ + block * kScoreBlockBytes, first_, kRowsOfWarp * kPitch);
+    for (int h = 0; h < 2; ++h) {
+      std::byte* const piece = reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(to) ^ static_cast<unsigned>(4 * h * kPieceBytes));
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        *reinterpret_cast<uint4*>(piece + i * kRowGap * kPitch) =
+            make_uint4(gradients[2 * h][i], gradients[2 * h][i + 2], gradients[2 * h + 1][i], gradients[2 * h + 1][i + 2]);
+      }
+    }
+  }
+
+  /// As rows of the product dS K: who has dQ's rows `first_row` and, kGap later, another one.
+  static constexpr int kGap = 2;
+  __device__ static Consumer owner_of_queries(const Consumer& me) {
+    Consumer owner = me;
+    const int row = me.first_row % 16, warp = me.first_row / 16 % 4;
+    owner.first_row = me.first_row / 64 * 64 + warp / 2 * 32 + row / 2 * 8 + warp % 2 * 4 + row % 2;
+    return owner;
   }
 
  private:
-  static constexpr int kRowsOfWarp = 16;
   static constexpr int kPitch = 128;
 
-  std::uint32_t first_, mine_;
-  std::byte* to_;
-  bool is_first_lane_;
+  std::byte* first_;
 };
 
 /// dQ += dS K over a tile's steps, the first of which is in `stage`; leaves there what follows the last.
@@ -172,9 +306,10 @@ __device__ __forceinline__ void sum_query_tile(const KeyBlock<Stored>& block, co
   using ScoreTile = PanelTile<kScoreBlockRows, kScoreBlockRows>;
   auto& shared = block.shared;
   auto& ring = block.barriers.others;
+  const Consumer owner = ScoreGradientRows::owner_of_queries(me);
   RoundPlace last;
   float dq[kRoundColumns / 8][4];
-  load_part(rows, me, shared.own, dq);
+  load_part<ScoreGradientRows::kGap>(rows, owner, shared.own, dq);
   for (bool is_first = true;; is_first = false) {
     const SharedFactor scores =
         ScoreTile::by_columns(shared_address(shared.other_data[stage.index][1]) + me.group * static_cast<unsigned>(kScoreBlockBytes));
@@ -196,14 +331,14 @@ __device__ __forceinline__ void sum_query_tile(const KeyBlock<Stored>& block, co
   wait_for_groups<0>();
   ring.release(last, me.is_first_lane);
   pin(dq);
-  store_part(rows, me, shared.own, dq);
+  store_part<ScoreGradientRows::kGap>(rows, owner, shared.own, dq);
 }
 
 template <class Stored>
 __device__ __forceinline__ void consume_items(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, std::uint64_t* own_empty) {
   const Consumer me;
   auto& shared = block.shared;
-  const ScoreGradientRows rows(shared, p.rounds, me);
+  const ScoreGradientRows rows(p.rounds, me);
   RoundPlace stage;
   std::uint32_t own_parity = 0;
   while (true) {
@@ -217,7 +352,6 @@ __device__ __forceinline__ void consume_items(const KeyBlock<Stored>& block, con
     } else {
       fold_key_tile(block, me, stage, own_parity, rows);
       own_parity ^= 1U;
-      if (me.is_first_lane) wait_for_copies_out();
       counter = key_arrivals(p.rounds, item.round);
     }
     __syncwarp();
@@ -241,7 +375,7 @@ __global__ void __launch_bounds__(kRoundThreads, 1) hopper_rounds(const __grid_c
   const Block block{p.of_keys, *reinterpret_cast<RoundShared*>(shared_bytes), barriers};
   if (threadIdx.x == 0) {
     init_barrier(shared_address(&own_empty), kArrivalsOfItem);
-    barriers.init(Block::kScalarArrivals);
+    barriers.init(1, 1);
   }
   __syncthreads();
   if (threadIdx.x < kWarpgroupThreads) {

@@ -113,11 +113,16 @@ __device__ inline TileSource tile_source(TileSource run, std::int32_t first_inde
   return run;
 }
 
-/// Has the copy engine fetch a whole tile; one thread.
+/// Whether the copy engine can fetch a tile of so many rows.
+template <int kRows>
+__device__ bool is_fetchable(const TileSource& from) {
+  return from.num_rows == kRows && from.stride_index < kMaxMaps;
+}
+
+/// Has the copy engine fetch a whole tile, whose bytes the barrier expects; one thread.
 template <int kRows, int kColumns, class Stored>
 __device__ void fetch_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const TileSource& from, std::uint32_t barrier) {
   using Tile = PanelTile<kRows, kColumns>;
-  arrive_expecting(barrier, Tile::kNumBytes);
 #pragma unroll
   for (int panel = 0; panel < Tile::kNumPanels; ++panel) {
     const std::int32_t at[4] = {panel * 64, from.residue, from.index, from.plane};
@@ -127,7 +132,7 @@ __device__ void fetch_tile(std::uint32_t to, const MappedRows<Stored>& tensor, c
 
 /// Copies a tile of fewer rows, or of a stride without a map, piece by piece; a warp. Rows that do not exist are not read and become 0.
 template <int kRows, int kColumns, class Stored>
-__device__ void copy_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const TileSource& from, std::uint32_t barrier) {
+__device__ void copy_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const TileSource& from) {
   using Tile = PanelTile<kRows, kColumns>;
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
   const std::int64_t first_row = static_cast<std::int64_t>(from.index) * from.stride + from.residue;
@@ -140,19 +145,26 @@ __device__ void copy_tile(std::uint32_t to, const MappedRows<Stored>& tensor, co
     const bool is_valid = row < from.num_rows && index * kPieceElements < tensor.rows.columns;
     copy_async_16(Tile::piece(to, row, index), is_valid ? first + row * pitch + index * kPieceElements : first, is_valid);
   }
+}
+
+/// Arrives at the barrier once, when the warp's copies so far have landed.
+__device__ inline void arrive_after_copies_of_warp(std::uint32_t barrier) {
   wait_for_copies();
   publish_to_async_proxy();
   __syncwarp();
-  if (lane == 0) arrive(barrier);
+  if (threadIdx.x % kWarpThreads == 0) arrive(barrier);
 }
 
 /// Brings a tile and arrives at the barrier once; a warp.
 template <int kRows, int kColumns, class Stored>
 __device__ void load_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const TileSource& from, std::uint32_t barrier) {
-  if (from.num_rows == kRows && from.stride_index < kMaxMaps) {
-    if (threadIdx.x % kWarpThreads == 0) fetch_tile<kRows, kColumns>(to, tensor, from, barrier);
+  if (is_fetchable<kRows>(from)) {
+    if (threadIdx.x % kWarpThreads != 0) return;
+    arrive_expecting(barrier, PanelTile<kRows, kColumns>::kNumBytes);
+    fetch_tile<kRows, kColumns>(to, tensor, from, barrier);
   } else {
-    copy_tile<kRows, kColumns>(to, tensor, from, barrier);
+    copy_tile<kRows, kColumns>(to, tensor, from);
+    arrive_after_copies_of_warp(barrier);
   }
 }
 

@@ -6,8 +6,8 @@
 namespace hilbertring {
 
 /// Rows of either side in a block of score gradients, and its bytes.
-inline constexpr std::int64_t kScoreBlockRows = 64;
-inline constexpr std::int64_t kScoreBlockBytes = kScoreBlockRows * kScoreBlockRows * 2;
+inline constexpr std::int32_t kScoreBlockRows = 64;
+inline constexpr std::int32_t kScoreBlockBytes = kScoreBlockRows * kScoreBlockRows * 2;
 
 /// Device memory for score gradients, unless told otherwise.
 inline constexpr std::int64_t kScoreGradientBytes = std::int64_t{2} << 30;
@@ -26,18 +26,19 @@ struct ScoreGradientRounds {
 
   std::byte* slots = nullptr;        ///< device
   std::int32_t* counters = nullptr;  ///< device, 0: items claimed; then, of each round, arrivals of keys; then those of queries
-  std::int64_t first_query_row = 0, first_key_row = 0;
+  std::int32_t first_query_row = 0, first_key_row = 0;
   std::int32_t num_key_blocks = 0, num_query_blocks = 0, planes_in_round = 0;
   std::int32_t num_rounds = 0;
   std::int32_t key_tiles_in_round = 0, query_tiles_in_round = 0;
 
-  constexpr std::int64_t blocks_in_slot() const { return std::int64_t{planes_in_round} * num_key_blocks * num_query_blocks; }
-  /// Number of the block of a query plane that begins at these rows.
-  constexpr std::int64_t block_of(std::int32_t round, std::int32_t plane, std::int64_t query_row, std::int64_t key_row) const {
-    return (round % kSlots) * blocks_in_slot() +
-           (std::int64_t{plane - round * planes_in_round} * num_key_blocks + (key_row - first_key_row) / kScoreBlockRows) * num_query_blocks +
-           (query_row - first_query_row) / kScoreBlockRows;
+  constexpr std::int32_t blocks_in_slot() const { return planes_in_round * num_key_blocks * num_query_blocks; }
+  /// Number of the first block of a query plane.
+  constexpr std::int32_t first_block(std::int32_t round, std::int32_t plane) const {
+    return round % kSlots * blocks_in_slot() + (plane - round * planes_in_round) * num_key_blocks * num_query_blocks;
   }
+  /// How much later the block is that begins at these rows.
+  constexpr std::int32_t blocks_to_keys(std::int32_t key_row) const { return (key_row - first_key_row) / kScoreBlockRows * num_query_blocks; }
+  constexpr std::int32_t blocks_to_queries(std::int32_t query_row) const { return (query_row - first_query_row) / kScoreBlockRows; }
   constexpr std::int32_t num_items() const { return num_rounds * (key_tiles_in_round + query_tiles_in_round); }
   static constexpr std::int32_t num_counters(std::int64_t num_rounds) { return static_cast<std::int32_t>(1 + 2 * num_rounds); }
 };
