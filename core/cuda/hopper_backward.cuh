@@ -204,11 +204,11 @@ __device__ __forceinline__ void fold_key_tile(const HopperBackwardBlock<Owner::k
     }
     round_tile<Stored>(scores, probabilities);
     round_tile<Stored>(gradients, left);
+    kept.leave(left, shared.steps[stage].score_block);
     pin(dv);
     pin(dk);
     begin_products();
     begin_outer<Owner::kKeys, Stored, kColumns>(dv, probabilities, shared, 1, stage);
-    kept.leave(left, shared.steps[stage].score_block);  // while dV's product runs
     begin_outer<Owner::kKeys, Stored, kColumns>(dk, left, shared, 0, stage);
     end_group();
   };

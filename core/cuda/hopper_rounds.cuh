@@ -66,38 +66,48 @@ __device__ inline void wait_for_turn(const ScoreGradientRounds& rounds, const Ro
 
 // ---- The producer: its whole warp.
 
-/// Rows of a step, which are neighbours.
-__device__ inline TileSource row_source(const RowRun& run, std::int32_t plane, const Step& step) {
-  return {plane, 0, static_cast<std::int32_t>(run.first_row) + step.first_index, 1, run.stride_index, step.num_rows};
-}
+/// What an own tile meets in a meeting: tiles of others from row `begin` of the meeting on, to `end`. All rows are neighbours here and causality, if
+/// any, goes by positions: little to reckon step by step, since the producer has few registers and no time. Values, not references into memory, which
+/// would be read again behind every barrier.
+struct RoundMeeting {
+  std::int32_t begin, end;
+  std::int32_t begin_of_full, end_of_full;  ///< rows of tiles of which every pair is allowed
+  std::int32_t count, first_row, stride_index, head_offset;
 
-/// Calls visit(meeting, step) for every tile of others that an own tile meets. All rows are neighbours here and causality, if any, goes by
-/// positions: little to reckon, since the producer has few registers and no time.
-template <Owner kOwner, class Visit>
-__device__ void for_each_step(const WorkView& work, const OwnTile& own, Visit&& visit) {
-  for (std::int32_t index = own.first_meeting; index < own.end_meeting; ++index) {
+  template <Owner kOwner>
+  __device__ static RoundMeeting of(const WorkView& work, const OwnTile& own, std::int32_t index) {
     const Meeting& meeting = work.meetings[index];
-    std::int32_t begin = 0, end = meeting.rows.count, end_of_full = end, begin_of_full = 0;
+    RoundMeeting of{.begin = 0,
+                    .end = meeting.rows.count,
+                    .begin_of_full = 0,
+                    .end_of_full = meeting.rows.count,
+                    .count = meeting.rows.count,
+                    .first_row = static_cast<std::int32_t>(meeting.rows.first_row),
+                    .stride_index = meeting.rows.stride_index,
+                    .head_offset = meeting.head_offset};
     if (work.causal == Causal::kPosition) {
       // How far the own tile lies behind the others, at most a chunk's length either way.
-      const auto gap =
-          static_cast<std::int32_t>(max(min(own.first_position - meeting.rows.first_position, std::int64_t{end}), -std::int64_t{end} - own.num_rows));
+      const std::int64_t far = std::int64_t{of.count} + own.num_rows;
+      const auto gap = static_cast<std::int32_t>(max(min(own.first_position - meeting.rows.first_position, far), -far));
       if constexpr (kOwner == Owner::kQueries) {
-        end = min(end, gap + own.num_rows);
-        end_of_full = gap + 1;
+        of.end = min(of.count, gap + own.num_rows);
+        of.end_of_full = min(of.count, gap + 1);
       } else {
-        begin = max(gap, 0) / kHopperBackwardOthers * kHopperBackwardOthers;
-        begin_of_full = gap + own.num_rows - 1;
+        of.begin = max(gap, 0) / kHopperBackwardOthers * kHopperBackwardOthers;
+        of.begin_of_full = gap + own.num_rows - 1;
       }
     }
-    for (std::int32_t first = begin; first < end; first += kHopperBackwardOthers) {
-      const std::int32_t num_rows = min(kHopperBackwardOthers, meeting.rows.count - first);
-      const bool is_full = num_rows == kHopperBackwardOthers && own.num_rows == kHopperBackwardOwnRows && first >= begin_of_full &&
-                           first + kHopperBackwardOthers <= end_of_full;
-      visit(meeting, Step{is_full ? TileClass::kFull : TileClass::kPartial, index, first, num_rows});
-    }
+    if (own.num_rows < kHopperBackwardOwnRows) of.end_of_full = 0;
+    return of;
   }
-}
+  __device__ Step step(std::int32_t meeting, std::int32_t first) const {
+    const bool is_full = first >= begin_of_full && first + kHopperBackwardOthers <= end_of_full;
+    return {is_full ? TileClass::kFull : TileClass::kPartial, meeting, first, min(kHopperBackwardOthers, count - first)};
+  }
+  __device__ TileSource source(std::int32_t plane, const Step& step) const {
+    return {plane, 0, first_row + step.first_index, 1, stride_index, step.num_rows};
+  }
+};
 
 /// Q, dO, lse2 and delta of a step, by the copy engine if it can. One arrives at the stage's barrier.
 template <class Stored>
@@ -123,20 +133,19 @@ __device__ void load_queries(const KeyBlock<Stored>& block, const BackwardStep& 
     return;
   }
 #pragma unroll 1
-  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOthers, kRoundColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from);
+  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOthers, kRoundColumns, 1>(shared_address(shared.other_data[stage.index][i]), p.other[i], from);
   copy_scalars(block, from, stage);
   arrive_after_copies_of_warp(full);
 }
 
 /// K and V of a tile. One arrives at the barrier.
 template <class Stored>
-__device__ void load_own_keys(const KeyBlock<Stored>& block, const OwnTile& own, const TileSource& from) {
+__device__ void load_own_keys(const KeyBlock<Stored>& block, const TileSource& from) {
   using Tile = RoundShared::OwnTileLayout;
   auto& shared = block.shared;
   const auto& p = block.p;
   const std::uint32_t full = shared_address(&block.barriers.own_full);
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
-  if (is_leader) shared.own = own;
   if (is_fetchable<kHopperBackwardOwnRows>(from)) {
     if (!is_leader) return;
     arrive_expecting(full, 2 * Tile::kNumBytes);
@@ -145,7 +154,7 @@ __device__ void load_own_keys(const KeyBlock<Stored>& block, const OwnTile& own,
     return;
   }
 #pragma unroll 1
-  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOwnRows, kRoundColumns>(shared_address(shared.own_data[i]), p.own[i], from);
+  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOwnRows, kRoundColumns, 1>(shared_address(shared.own_data[i]), p.own[i], from);
   arrive_after_copies_of_warp(full);
 }
 
@@ -153,20 +162,30 @@ __device__ void load_own_keys(const KeyBlock<Stored>& block, const OwnTile& own,
 template <class Stored>
 __device__ bool produce_key_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
   const WorkView& work = p.of_keys.work;
-  const WorkTile& tile = work.tiles[item.tile];
-  const OwnTile own = own_tile(work, tile, kHopperBackwardOwnRows);
+  const OwnTile& own = block.shared.own;
   const std::int32_t key_plane = own.batch * static_cast<std::int32_t>(p.keys.rows.heads) + own.head;
   const std::int32_t blocks_to_keys = p.rounds.blocks_to_keys(static_cast<std::int32_t>(own.first_row));
   bool has_steps = false;
-  for_each_step<Owner::kKeys>(work, own, [&](const Meeting& meeting, const Step& step) {
-    if (!has_steps) load_own_keys(block, own, tile_source(run_source(work.own_runs[tile.own_run].rows, key_plane), own.first_index, own.num_rows));
+  for (std::int32_t index = own.first_meeting; index < own.end_meeting; ++index) {
+    const auto meeting = RoundMeeting::of<Owner::kKeys>(work, own, index);
+    if (meeting.begin >= meeting.end) continue;
+    if (!has_steps) {
+      const RowRun& run = work.own_runs[work.tiles[item.tile].own_run].rows;
+      load_own_keys(block, {key_plane, 0, static_cast<std::int32_t>(own.first_row), 1, run.stride_index, own.num_rows});
+    }
     has_steps = true;
-    const TileSource from = row_source(meeting.rows, other_plane<Owner::kKeys>(p.of_keys, own, meeting), step);
-    const std::int32_t score_block = p.rounds.first_block(item.round, from.plane) + blocks_to_keys + p.rounds.blocks_to_queries(from.index);
-    load_queries(block, {step, StepKind::kFold, score_block}, from, stage);
-    stage.advance();
-    __syncwarp();
-  });
+    const std::int32_t query_plane =
+        own.batch * static_cast<std::int32_t>(p.of_keys.lse2.heads) + own.head * work.heads_per_kv_head + meeting.head_offset;
+    std::int32_t score_block =
+        p.rounds.first_block(item.round, query_plane) + blocks_to_keys + p.rounds.blocks_to_queries(meeting.first_row + meeting.begin);
+    for (std::int32_t first = meeting.begin; first < meeting.end; first += kHopperBackwardOthers) {
+      const Step step = meeting.step(index, first);
+      load_queries(block, {step, StepKind::kFold, score_block}, meeting.source(query_plane, step), stage);
+      ++score_block;
+      stage.advance();
+      __syncwarp();
+    }
+  }
   return has_steps;
 }
 
@@ -183,7 +202,7 @@ __device__ void load_keys(const KeyBlock<Stored>& block, const MappedRows<Stored
   const bool is_whole = is_fetchable<kHopperBackwardOthers>(from);
   block.barriers.others.wait_until_empty(stage);
   if (!is_whole) {
-    copy_tile<kHopperBackwardOthers, kRoundColumns>(to, keys, from);
+    copy_tile<kHopperBackwardOthers, kRoundColumns, 1>(to, keys, from);
     wait_for_copies();
     publish_to_async_proxy();
     __syncwarp();
@@ -199,29 +218,34 @@ __device__ void load_keys(const KeyBlock<Stored>& block, const MappedRows<Stored
 template <class Stored>
 __device__ bool produce_query_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
   const WorkView& work = p.query_work;
-  const OwnTile own = own_tile(work, work.tiles[item.tile], kHopperBackwardOwnRows);
+  const OwnTile& own = block.shared.own;
   const std::int32_t query_plane = own.batch * static_cast<std::int32_t>(p.dq.heads) + own.head;
   const std::int32_t key_plane = own.batch * static_cast<std::int32_t>(p.keys.rows.heads) + own.head / work.heads_per_kv_head;
   const std::int32_t first_block =
       p.rounds.first_block(item.round, query_plane) + p.rounds.blocks_to_queries(static_cast<std::int32_t>(own.first_row));
   const std::byte* const score_gradients = p.rounds.slots + std::int64_t{first_block} * kScoreBlockBytes;
-  if (threadIdx.x % kWarpThreads == 0) block.shared.own = own;
   bool has_steps = false;
-  for_each_step<Owner::kQueries>(work, own, [&](const Meeting& meeting, const Step& step) {
-    has_steps = true;
-    const TileSource from = row_source(meeting.rows, key_plane, step);
-    load_keys(block, p.keys, from, score_gradients + std::int64_t{p.rounds.blocks_to_keys(from.index)} * kScoreBlockBytes, stage);
-    stage.advance();
-    __syncwarp();
-  });
+  for (std::int32_t index = own.first_meeting; index < own.end_meeting; ++index) {
+    const auto meeting = RoundMeeting::of<Owner::kQueries>(work, own, index);
+    const std::byte* from = score_gradients + std::int64_t{p.rounds.blocks_to_keys(meeting.first_row)} * kScoreBlockBytes;
+    for (std::int32_t first = 0; first < meeting.end; first += kHopperBackwardOthers) {
+      has_steps = true;
+      load_keys(block, p.keys, meeting.source(key_plane, meeting.step(index, first)), from, stage);
+      from += std::int64_t{p.rounds.num_query_blocks} * kScoreBlockBytes;
+      stage.advance();
+      __syncwarp();
+    }
+  }
   return has_steps;
 }
 
 template <class Stored>
 __device__ bool produce_item(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
   if (threadIdx.x % kWarpThreads == 0) {
+    const WorkView& work = item.is_of_queries ? p.query_work : p.of_keys.work;
     wait_for_turn(p.rounds, item);
     block.shared.item = item;
+    block.shared.own = own_tile(work, work.tiles[item.tile], kHopperBackwardOwnRows);
   }
   __syncwarp();
   return item.is_of_queries ? produce_query_tile(block, p, item, stage) : produce_key_tile(block, p, item, stage);

@@ -131,14 +131,15 @@ __device__ void fetch_tile(std::uint32_t to, const MappedRows<Stored>& tensor, c
 }
 
 /// Copies a tile of fewer rows, or of a stride without a map, piece by piece; a warp. Rows that do not exist are not read and become 0.
-template <int kRows, int kColumns, class Stored>
+/// `kAtOnce` pieces at a time cost registers.
+template <int kRows, int kColumns, int kAtOnce = 4, class Stored>
 __device__ void copy_tile(std::uint32_t to, const MappedRows<Stored>& tensor, const TileSource& from) {
   using Tile = PanelTile<kRows, kColumns>;
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
   const std::int64_t first_row = static_cast<std::int64_t>(from.index) * from.stride + from.residue;
   const Stored* const first = tensor.rows.data + (from.plane * tensor.rows.rows + first_row) * tensor.rows.columns;
   const std::int64_t pitch = from.stride * tensor.rows.columns;
-#pragma unroll 4
+#pragma unroll kAtOnce
   for (int i = lane; i < kRows * Tile::kPieces; i += kWarpThreads) {
     const int row = i / Tile::kPieces;
     const int index = i % Tile::kPieces;
