@@ -67,6 +67,15 @@ __device__ inline void copy_bytes(std::uint32_t to, const void* from, int num_by
                "r"(barrier)
                : "memory");
 }
+/// Likewise, of bytes that nobody will read again: they give way first in the second-level cache.
+__device__ inline void copy_bytes_once(std::uint32_t to, const void* from, int num_bytes, std::uint32_t barrier) {
+  asm volatile(
+      "{\n.reg .b64 policy;\n"
+      "createpolicy.fractional.L2::evict_first.b64 policy, 1.0;\n"
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], policy;\n}" ::"r"(to),
+      "l"(from), "r"(num_bytes), "r"(barrier)
+      : "memory");
+}
 /// Multiples of 16 bytes, as far as the second-level cache.
 __device__ inline void prefetch_bytes(const void* from, int num_bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(num_bytes) : "memory");

@@ -210,7 +210,7 @@ __device__ void load_keys(const KeyBlock<Stored>& block, const MappedRows<Stored
   if (!is_leader) return;
   shared.steps[stage.index].kind = StepKind::kFold;
   arrive_expecting(full, kScoreBytes + (is_whole ? Tile::kNumBytes : 0));
-  copy_bytes(shared_address(shared.other_data[stage.index][1]), score_gradients, kScoreBytes, full);
+  copy_bytes_once(shared_address(shared.other_data[stage.index][1]), score_gradients, kScoreBytes, full);
   if (is_whole) fetch_tile<kHopperBackwardOthers, kRoundColumns>(to, keys, from, full);
 }
 
@@ -302,8 +302,8 @@ class ScoreGradientRows {
       std::byte* const piece = reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(to) ^ static_cast<unsigned>(4 * h * kPieceBytes));
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        *reinterpret_cast<uint4*>(piece + i * kRowGap * kPitch) =
-            make_uint4(gradients[2 * h][i], gradients[2 * h][i + 2], gradients[2 * h + 1][i], gradients[2 * h + 1][i + 2]);
+        __stcs(reinterpret_cast<uint4*>(piece + i * kRowGap * kPitch),
+               make_uint4(gradients[2 * h][i], gradients[2 * h][i + 2], gradients[2 * h + 1][i], gradients[2 * h + 1][i + 2]));
       }
     }
   }
