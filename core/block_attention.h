@@ -75,6 +75,8 @@ class BlockAttention {
   virtual void dot_rows(const Tensor& delta, const ConstTensor& d_o, const ConstTensor& o) = 0;
   /// Folds the pairs into dq, dk and dv: dq of a query chunk in the order of its pairs, dk and dv of a key chunk in the order of its own.
   virtual void backward(const Pattern& pattern, const BackwardOperands& operands, std::span<const ChunkPair> pairs) = 0;
+  /// Gives back the device's memory that only makes it faster, since somebody needs it. Returns whether there was any. Waits for the device then.
+  virtual bool give_back_memory() { return false; }
 };
 
 }  // namespace hilbertring

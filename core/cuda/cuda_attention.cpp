@@ -92,15 +92,19 @@ class CudaAttention final : public BlockAttention {
     });
   }
 
+  bool give_back_memory() override {
+    const bool has_any = score_gradients_.size_bytes() > 0;
+    score_gradients_ = Buffer();
+    return has_any;
+  }
+
  private:
   /// Panel by panel, score gradients computed once. Returns false, and does nothing, where they can't be kept.
   bool backward_in_rounds(const Pattern& pattern, const BackwardOperands& operands, std::span<const ChunkPair> pairs, const TileRows& rows) {
     if (!has_backward_rounds(operands.q.type, operands.q.columns)) return false;
     std::vector<BackwardPanel> panels = backward_panels(pattern, pairs, rows.own, score_gradient_bytes_);
     if (panels.empty()) return false;
-    const std::int64_t num_planes = operands.k.batch * operands.k.heads;
-    reserve(score_gradients_, score_gradient_bytes_);
-    reserve(round_counters_, ScoreGradientRounds::num_counters(num_planes) * static_cast<std::int64_t>(sizeof(std::int32_t)));
+    if (!reserve_for(panels)) return false;
     for (BackwardPanel& panel : panels) {
       const ResidentList& keys = lists_.get({pattern, panel.pairs, Owner::kKeys, rows});
       const ResidentList& queries = lists_.get({pattern, panel.pairs, Owner::kQueries, rows});
@@ -115,8 +119,26 @@ class CudaAttention final : public BlockAttention {
     return true;
   }
 
+  /// False where the memory can't be had: it only saves time.
+  bool reserve_for(const std::vector<BackwardPanel>& panels) {
+    std::int64_t slot_bytes = 0, num_rounds = 0;
+    for (const BackwardPanel& panel : panels) {
+      slot_bytes = std::max(slot_bytes, std::int64_t{panel.rounds.blocks_in_slot()} * kScoreBlockBytes);
+      num_rounds = std::max<std::int64_t>(num_rounds, panel.rounds.num_rounds);
+    }
+    try {
+      reserve(score_gradients_, ScoreGradientRounds::kSlots * slot_bytes);
+      reserve(round_counters_, ScoreGradientRounds::num_counters(num_rounds) * static_cast<std::int64_t>(sizeof(std::int32_t)));
+    } catch (const Error&) {
+      give_back_memory();
+      return false;
+    }
+    return true;
+  }
   void reserve(Buffer& buffer, std::int64_t num_bytes) const {
-    if (buffer.size_bytes() < num_bytes) buffer = make_device_buffer(num_bytes, meter_);
+    if (buffer.size_bytes() >= num_bytes) return;
+    buffer = Buffer();
+    buffer = make_device_buffer(num_bytes, meter_);
   }
 
   /// Calls launch(Launch) for each of the list's launches.

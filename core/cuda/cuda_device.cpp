@@ -7,6 +7,7 @@
 #include "core/cuda/cuda_attention.h"
 #include "core/cuda/device.h"
 #include "core/cuda/kernels.h"
+#include "core/error.h"
 
 namespace hilbertring {
 
@@ -76,7 +77,14 @@ class CudaDevice final : public ComputeDevice {
   // Tensor cores take float16 and bfloat16; other types go through plain arithmetic.
   ElementType weights_type(ElementType input_type) const override { return input_type; }
 
-  Buffer allocate(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) override { return make_device_buffer(num_bytes, std::move(meter)); }
+  Buffer allocate(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) override {
+    try {
+      return make_device_buffer(num_bytes, meter);
+    } catch (const Error&) {
+      if (!attention_->give_back_memory()) throw;
+    }
+    return make_device_buffer(num_bytes, std::move(meter));
+  }
   Buffer allocate_shared(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) override {
     return make_pinned_buffer(num_bytes, std::move(meter));
   }

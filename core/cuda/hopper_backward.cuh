@@ -74,18 +74,18 @@ __device__ __forceinline__ void mask_probabilities(BackwardTile& c, std::uint32_
   }
 }
 
-/// Walks a tile's steps, the first of which is in `stage`; leaves there what follows the last. For each, S has arrived and dP is being computed when
+/// Walks the steps, the first of which is in `stage`. For each, S has arrived and dP is being computed when
 /// fold(stage, allowed pairs) is called, which hands in what they are factors of; while that is computed, the next step's S is handed in. (No later:
 /// S, dP, two left factors and two results are more than there are registers.) begin() is called before the first, prepare(stage) while a step's S is
 /// being computed.
 template <Owner kOwner, class Stored, int kColumns, class Begin, class Prepare, class Fold>
 __device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me,
-                                              RingPlace<kBackwardStages>& stage, std::uint32_t own_parity, BackwardTile& scores,
-                                              BackwardTile& gradients, Begin&& begin, Prepare&& prepare, Fold&& fold) {
+                                              RingPlace<kBackwardStages>& stage, BackwardTile& scores, BackwardTile& gradients, Begin&& begin,
+                                              Prepare&& prepare, Fold&& fold) {
   auto& shared = block.shared;
   auto& others = block.barriers.others;
   RingPlace<kBackwardStages> last;
-  wait_for(shared_address(&block.barriers.own_full), own_parity);
+  wait_for(shared_address(&block.barriers.own_full), 0);
   begin();
   for (bool is_first = true;; is_first = false) {
     const std::uint32_t allowed = allowed_pairs(block, me, stage.index);
@@ -107,10 +107,9 @@ __device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, 
     if (__any_sync(0xffffffffU, shared.steps[stage.index].kind != StepKind::kFold)) break;
   }
   wait_for_groups<0>();
-  others.release(last, me.is_first_lane);
 }
 
-/// For a thread block of one tile: waits for its first step. Returns false if there is none.
+/// Waits for the first step. Returns false if there is none.
 template <class Block>
 __device__ bool has_steps(const Block& block, const RingPlace<kBackwardStages>& stage) {
   block.barriers.others.wait_until_full(stage);
@@ -157,7 +156,7 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
   };
   if (!has_steps(block, stage)) return;
   consume_steps(
-      block, me, stage, 0, scores, gradients, begin, [](int) {}, fold);
+      block, me, stage, scores, gradients, begin, [](int) {}, fold);
   pin(dq);
   store_part(p.results[0], me, shared.own, dq);
 }
@@ -167,10 +166,10 @@ struct NoScoreGradients {
   __device__ void leave(const BackwardFactor&, std::int32_t) const {}
 };
 
-/// dV += P^T dO, dK += dS^T Q over a tile's steps, the first of which is in `stage`. `kept.leave(dS^T, its block)` is called for each.
+/// dV += P^T dO, dK += dS^T Q over the steps, the first of which is in `stage`. `kept.leave(dS^T, its block)` is called for each.
 template <class Stored, int kColumns, class Kept>
 __device__ __forceinline__ void fold_key_tile(const HopperBackwardBlock<Owner::kKeys, Stored, kColumns>& block, const Consumer& me,
-                                              RingPlace<kBackwardStages>& stage, std::uint32_t own_parity, const Kept& kept) {
+                                              RingPlace<kBackwardStages>& stage, const Kept& kept) {
   const auto& p = block.p;
   auto& shared = block.shared;
   BackwardTile scores, gradients;
@@ -212,7 +211,7 @@ __device__ __forceinline__ void fold_key_tile(const HopperBackwardBlock<Owner::k
     begin_outer<Owner::kKeys, Stored, kColumns>(dk, left, shared, 0, stage);
     end_group();
   };
-  consume_steps(block, me, stage, own_parity, scores, gradients, begin, prepare, fold);
+  consume_steps(block, me, stage, scores, gradients, begin, prepare, fold);
   pin(dk);
   pin(dv);
   store_part(p.results[0], me, shared.own, dk);
@@ -223,7 +222,7 @@ template <class Stored, int kColumns>
 __device__ __forceinline__ void consume_key_gradients(const HopperBackwardBlock<Owner::kKeys, Stored, kColumns>& block) {
   const Consumer me;
   RingPlace<kBackwardStages> stage;
-  if (has_steps(block, stage)) fold_key_tile(block, me, stage, 0, NoScoreGradients{});
+  if (has_steps(block, stage)) fold_key_tile(block, me, stage, NoScoreGradients{});
 }
 
 /// Empty but in code for sm_90a.

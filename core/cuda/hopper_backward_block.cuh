@@ -29,7 +29,7 @@ struct HopperBackwardParameters {
   float scale, score_factor;     ///< scale, scale * log2(e)
 };
 
-enum class StepKind { kFold, kEndOfTile, kEnd };
+enum class StepKind { kFold, kEnd };
 
 struct BackwardStep {
   Step step;

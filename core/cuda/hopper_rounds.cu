@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "core/cuda/hopper_rounds.cuh"
 
 namespace hilbertring {
@@ -13,8 +11,7 @@ void launch_rounds(const Launch& keys, const Launch& queries, const ScoreGradien
                                                   .query_work = work_view(queries, operands.times, operands.q, operands.k),
                                                   .dq = device_rows<float>(operands.dq),
                                                   .rounds = rounds};
-  launch_checked(hopper_rounds<Stored>, std::min<std::int64_t>(num_multiprocessors(), rounds.num_items()), kRoundThreads, sizeof(RoundShared),
-                 keys.stream, parameters);
+  launch_checked(hopper_rounds<Stored>, rounds.num_items(), kRoundThreads, sizeof(RoundShared), keys.stream, parameters);
 }
 
 }  // namespace

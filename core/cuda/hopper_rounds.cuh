@@ -5,11 +5,12 @@
 
 #include "core/cuda/hopper_backward.cuh"
 
-// The backward pass in rounds (score_gradients.h), one persistent launch: thread blocks claim items, tiles of keys (the kernel of keys, which leaves
-// score gradients behind) or tiles of queries, whose part is one product, dQ += dS K, of what was left.
+// The backward pass in rounds (score_gradients.h), in one launch: each thread block claims the next item, a tile of keys (and does what the kernel of
+// keys does, but leaves score gradients behind) or a tile of queries, whose part is one product, dQ += dS K, of what was left. A block ends with its
+// item: then other kernels, such as those of messages, get their turn.
 //
-//   producer warp | claims a tile, waits until its round may begin | own K, V | Q, dO of step 0 -> stage 0 | ... | or: K, dS of step 0 -> stage 0 |
-//   ... consumers     | as in hopper_backward.cuh, dS^T to its block              | or: dQ += dS K | ...
+//   producer warp | claims, waits until its round may begin | own K, V | Q, dO of step 0 -> stage 0 | ...    or: K, dS of step 0 -> stage 0 | ...
+//   consumers     |                                         | as in hopper_backward.cuh, dS^T to memory      or: dQ += dS K | ...
 namespace hilbertring {
 
 inline constexpr int kRoundColumns = 128;
@@ -158,22 +159,22 @@ __device__ void load_own_keys(const KeyBlock<Stored>& block, const TileSource& f
   arrive_after_copies_of_warp(full);
 }
 
-/// Hands the consumers the steps of a tile of keys. Returns false if there is none.
+/// Hands the consumers the steps of a tile of keys.
 template <class Stored>
-__device__ bool produce_key_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
+__device__ void produce_key_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
   const WorkView& work = p.of_keys.work;
   const OwnTile& own = block.shared.own;
   const std::int32_t key_plane = own.batch * static_cast<std::int32_t>(p.keys.rows.heads) + own.head;
   const std::int32_t blocks_to_keys = p.rounds.blocks_to_keys(static_cast<std::int32_t>(own.first_row));
-  bool has_steps = false;
+  bool has_own = false;
   for (std::int32_t index = own.first_meeting; index < own.end_meeting; ++index) {
     const auto meeting = RoundMeeting::of<Owner::kKeys>(work, own, index);
     if (meeting.begin >= meeting.end) continue;
-    if (!has_steps) {
+    if (!has_own) {
       const RowRun& run = work.own_runs[work.tiles[item.tile].own_run].rows;
       load_own_keys(block, {key_plane, 0, static_cast<std::int32_t>(own.first_row), 1, run.stride_index, own.num_rows});
     }
-    has_steps = true;
+    has_own = true;
     const std::int32_t query_plane =
         own.batch * static_cast<std::int32_t>(p.of_keys.lse2.heads) + own.head * work.heads_per_kv_head + meeting.head_offset;
     std::int32_t score_block =
@@ -186,7 +187,6 @@ __device__ bool produce_key_tile(const KeyBlock<Stored>& block, const HopperRoun
       __syncwarp();
     }
   }
-  return has_steps;
 }
 
 /// K and score gradients, for both warpgroups, of a step. One arrives at the stage's barrier.
@@ -214,9 +214,9 @@ __device__ void load_keys(const KeyBlock<Stored>& block, const MappedRows<Stored
   if (is_whole) fetch_tile<kHopperBackwardOthers, kRoundColumns>(to, keys, from, full);
 }
 
-/// Hands the consumers the steps of a tile of queries. Returns false if there is none.
+/// Hands the consumers the steps of a tile of queries.
 template <class Stored>
-__device__ bool produce_query_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
+__device__ void produce_query_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
   const WorkView& work = p.query_work;
   const OwnTile& own = block.shared.own;
   const std::int32_t query_plane = own.batch * static_cast<std::int32_t>(p.dq.heads) + own.head;
@@ -224,64 +224,38 @@ __device__ bool produce_query_tile(const KeyBlock<Stored>& block, const HopperRo
   const std::int32_t first_block =
       p.rounds.first_block(item.round, query_plane) + p.rounds.blocks_to_queries(static_cast<std::int32_t>(own.first_row));
   const std::byte* const score_gradients = p.rounds.slots + std::int64_t{first_block} * kScoreBlockBytes;
-  bool has_steps = false;
   for (std::int32_t index = own.first_meeting; index < own.end_meeting; ++index) {
     const auto meeting = RoundMeeting::of<Owner::kQueries>(work, own, index);
     const std::byte* from = score_gradients + std::int64_t{p.rounds.blocks_to_keys(meeting.first_row)} * kScoreBlockBytes;
     for (std::int32_t first = 0; first < meeting.end; first += kHopperBackwardOthers) {
-      has_steps = true;
       load_keys(block, p.keys, meeting.source(key_plane, meeting.step(index, first)), from, stage);
       from += std::int64_t{p.rounds.num_query_blocks} * kScoreBlockBytes;
       stage.advance();
       __syncwarp();
     }
   }
-  return has_steps;
 }
 
 template <class Stored>
-__device__ bool produce_item(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
-  if (threadIdx.x % kWarpThreads == 0) {
+__device__ void produce_item(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p) {
+  auto& shared = block.shared;
+  const bool is_leader = threadIdx.x % kWarpThreads == 0;
+  std::int32_t index = is_leader ? atomicAdd(p.rounds.counters, 1) : 0;
+  index = __shfl_sync(0xffffffffU, index, 0);
+  const RoundItem item = round_item(p.rounds, index);
+  if (is_leader) {
     const WorkView& work = item.is_of_queries ? p.query_work : p.of_keys.work;
     wait_for_turn(p.rounds, item);
-    block.shared.item = item;
-    block.shared.own = own_tile(work, work.tiles[item.tile], kHopperBackwardOwnRows);
+    shared.item = item;
+    shared.own = own_tile(work, work.tiles[item.tile], kHopperBackwardOwnRows);
   }
   __syncwarp();
-  return item.is_of_queries ? produce_query_tile(block, p, item, stage) : produce_key_tile(block, p, item, stage);
-}
-
-/// Tells the consumers that a tile is over, or everything.
-template <class Stored>
-__device__ void produce_end(const KeyBlock<Stored>& block, StepKind kind, RoundPlace& stage) {
-  block.barriers.others.wait_until_empty(stage);
-  if (threadIdx.x % kWarpThreads == 0) {
-    block.shared.steps[stage.index].kind = kind;
-    arrive(block.barriers.others.full_at(stage));
-  }
-  stage.advance();
-}
-
-template <class Stored>
-__device__ void produce_items(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, std::uint64_t* own_empty) {
-  const bool is_leader = threadIdx.x % kWarpThreads == 0;
   RoundPlace stage;
-  std::uint32_t own_parity = 1;
-  while (true) {
-    std::int32_t index = is_leader ? atomicAdd(p.rounds.counters, 1) : 0;
-    index = __shfl_sync(0xffffffffU, index, 0);
-    if (index >= p.rounds.num_items()) break;
-    const RoundItem item = round_item(p.rounds, index);
-    wait_for(shared_address(own_empty), own_parity);
-    if (produce_item(block, p, item, stage)) {
-      own_parity ^= 1U;
-      produce_end(block, StepKind::kEndOfTile, stage);
-    } else if (is_leader) {
-      std::int32_t* const counter = item.is_of_queries ? query_arrivals(p.rounds, item.round) : key_arrivals(p.rounds, item.round);
-      for (int i = 0; i < kArrivalsOfItem; ++i) arrive_at_round(counter);
-    }
-  }
-  produce_end(block, StepKind::kEnd, stage);
+  item.is_of_queries ? produce_query_tile(block, p, item, stage) : produce_key_tile(block, p, item, stage);
+  block.barriers.others.wait_until_empty(stage);
+  if (!is_leader) return;
+  shared.steps[stage.index].kind = StepKind::kEnd;
+  arrive(block.barriers.others.full_at(stage));
 }
 
 // ---- The consumers.
@@ -323,7 +297,7 @@ class ScoreGradientRows {
   std::byte* first_;
 };
 
-/// dQ += dS K over a tile's steps, the first of which is in `stage`; leaves there what follows the last.
+/// dQ += dS K over the steps, the first of which is in `stage`.
 template <class Stored>
 __device__ __forceinline__ void sum_query_tile(const KeyBlock<Stored>& block, const DeviceRows<float>& rows, const Consumer& me, RoundPlace& stage) {
   using KeyTile = RoundShared::OtherTileLayout;
@@ -353,39 +327,25 @@ __device__ __forceinline__ void sum_query_tile(const KeyBlock<Stored>& block, co
     if (__any_sync(0xffffffffU, shared.steps[stage.index].kind != StepKind::kFold)) break;
   }
   wait_for_groups<0>();
-  ring.release(last, me.is_first_lane);
   pin(dq);
   store_part<ScoreGradientRows::kGap>(rows, owner, shared.own, dq);
 }
 
 template <class Stored>
-__device__ __forceinline__ void consume_items(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, std::uint64_t* own_empty) {
+__device__ __forceinline__ void consume_item(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p) {
   const Consumer me;
-  auto& shared = block.shared;
-  const ScoreGradientRows rows(p.rounds, me);
   RoundPlace stage;
-  std::uint32_t own_parity = 0;
-  while (true) {
-    block.barriers.others.wait_until_full(stage);
-    if (__any_sync(0xffffffffU, shared.steps[stage.index].kind == StepKind::kEnd)) return;
-    const RoundItem item = shared.item;
-    std::int32_t* counter = nullptr;
+  const bool is_there = has_steps(block, stage);
+  const RoundItem item = block.shared.item;
+  if (is_there) {
     if (__any_sync(0xffffffffU, item.is_of_queries)) {
       sum_query_tile(block, p.dq, me, stage);
-      counter = query_arrivals(p.rounds, item.round);
     } else {
-      fold_key_tile(block, me, stage, own_parity, rows);
-      own_parity ^= 1U;
-      counter = key_arrivals(p.rounds, item.round);
+      fold_key_tile(block, me, stage, ScoreGradientRows(p.rounds, me));
     }
-    __syncwarp();
-    if (me.is_first_lane) {
-      arrive_at_round(counter);
-      arrive(shared_address(own_empty));
-    }
-    block.barriers.others.release(stage, me.is_first_lane);
-    stage.advance();
   }
+  __syncwarp();
+  if (me.is_first_lane) arrive_at_round(item.is_of_queries ? query_arrivals(p.rounds, item.round) : key_arrivals(p.rounds, item.round));
 }
 
 /// Empty but in code for sm_90a.
@@ -395,19 +355,15 @@ __global__ void __launch_bounds__(kRoundThreads, 1) hopper_rounds(const __grid_c
   using Block = KeyBlock<Stored>;
   extern __shared__ __align__(1024) std::byte shared_bytes[];
   __shared__ HopperBackwardBarriers barriers;
-  __shared__ std::uint64_t own_empty;
   const Block block{p.of_keys, *reinterpret_cast<RoundShared*>(shared_bytes), barriers};
-  if (threadIdx.x == 0) {
-    init_barrier(shared_address(&own_empty), kArrivalsOfItem);
-    barriers.init(1, 1);
-  }
+  if (threadIdx.x == 0) barriers.init(1, 1);
   __syncthreads();
   if (threadIdx.x < kWarpgroupThreads) {
     shrink_registers<Block::kProducerRegisters>();
-    if (threadIdx.x < kWarpThreads) produce_items(block, p, &own_empty);
+    if (threadIdx.x < kWarpThreads) produce_item(block, p);
   } else {
     grow_registers<Block::kConsumerRegisters>();
-    consume_items(block, p, &own_empty);
+    consume_item(block, p);
   }
 #endif
 }
