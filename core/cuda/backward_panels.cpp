@@ -1,8 +1,8 @@
 #include "core/cuda/backward_panels.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
+#include <optional>
 #include <utility>
 
 namespace hilbertring {
@@ -14,62 +14,47 @@ constexpr std::int64_t kMostRows = 16384;
 /// A round has at least so many tiles of keys, if there are as many: about as many as there are multiprocessors, so that few wait for its end.
 constexpr std::int64_t kTilesOfRound = 128;
 
-/// Rows [begin, end) of one side.
-struct RowSpan {
-  std::int64_t begin = std::numeric_limits<std::int64_t>::max();
-  std::int64_t end = 0;
+using SideOfPair = ChunkRows ChunkPair::*;
 
-  void add(const ChunkRows& chunk) {
-    begin = std::min(begin, chunk.first_row.value);
-    end = std::max(end, chunk.first_row.value + chunk.positions.size());
-  }
-  std::int64_t size() const { return end - begin; }
-};
-
-struct PairSpan {
-  RowSpan queries, keys;
-
-  explicit PairSpan(std::span<const ChunkPair> pairs) {
-    for (const ChunkPair& pair : pairs) {
-      queries.add(pair.queries);
-      keys.add(pair.keys);
-    }
-  }
-};
+std::int64_t first_row(const ChunkRows& chunk) { return chunk.first_row.value; }
+std::int64_t end_row(const ChunkRows& chunk) { return first_row(chunk) + chunk.positions.size(); }
 
 bool is_all_of(const Run& run, Range<Position> positions) { return run.first == positions.begin && run.stride == 1 && run.count == positions.size(); }
 
-/// Whether a pair's only product is that of all its rows.
-bool is_whole(const Pattern& pattern, const ChunkPair& pair, std::vector<Block>& blocks) {
-  blocks.clear();
-  pattern.branch(0).append_blocks(0, pair.queries.positions, pair.keys.positions, blocks);
-  return blocks.size() == 1 && blocks.front().all_pairs && is_all_of(blocks.front().queries, pair.queries.positions) &&
-         is_all_of(blocks.front().keys, pair.keys.positions);
-}
-
-bool can_keep(const Pattern& pattern, std::span<const ChunkPair> pairs, const PairSpan& span, std::int64_t tile_rows) {
+/// Whether each pair's only product is that of all its rows.
+bool are_whole(const Pattern& pattern, std::span<const ChunkPair> pairs) {
   if (pattern.num_branches() != 1 || pattern.num_head_classes() != 1 || !pattern.branch(0).has_head(0)) return false;
-  if (pattern.causal() == Causal::kSequence) return false;
   std::vector<Block> blocks;
   return std::ranges::all_of(pairs, [&](const ChunkPair& pair) {
-    return (pair.queries.first_row.value - span.queries.begin) % tile_rows == 0 && (pair.keys.first_row.value - span.keys.begin) % tile_rows == 0 &&
-           is_whole(pattern, pair, blocks);
+    blocks.clear();
+    pattern.branch(0).append_blocks(0, pair.queries.positions, pair.keys.positions, blocks);
+    return blocks.size() == 1 && blocks.front().all_pairs && is_all_of(blocks.front().queries, pair.queries.positions) &&
+           is_all_of(blocks.front().keys, pair.keys.positions);
   });
 }
 
-std::int64_t blocks_of(const RowSpan& span, std::int64_t tile_rows) { return ceil_div(span.size(), tile_rows) * (tile_rows / kScoreBlockRows); }
+/// One side's chunks, by their first rows, in groups of at most so many rows, in the order in which the pairs first name them. That is the ring's
+/// order of units, of one or two chunks: groups of an even number of chunks hold whole units.
+std::map<std::int64_t, std::int64_t> group_chunks(std::span<const ChunkPair> pairs, SideOfPair side, std::int64_t most_rows) {
+  std::map<std::int64_t, std::int64_t> group_of;
+  const std::int64_t chunk_rows = (pairs.front().*side).positions.size();
+  const std::int64_t fitting = std::max<std::int64_t>(most_rows / chunk_rows, 1);
+  const std::int64_t chunks_of_group = fitting > 1 ? fitting / 2 * 2 : 1;
+  for (const ChunkPair& pair : pairs) group_of.try_emplace(first_row(pair.*side), std::ssize(group_of) / chunks_of_group);
+  return group_of;
+}
 
 /// Whether each chunk meets the others in the order of the whole call.
 bool keep_order(std::span<const ChunkPair> pairs, const std::vector<BackwardPanel>& panels) {
   std::map<std::pair<std::int64_t, std::int64_t>, std::size_t> place;
-  for (std::size_t i = 0; i < pairs.size(); ++i) place[{pairs[i].queries.first_row.value, pairs[i].keys.first_row.value}] = i;
+  for (std::size_t i = 0; i < pairs.size(); ++i) place[{first_row(pairs[i].queries), first_row(pairs[i].keys)}] = i;
   if (place.size() != pairs.size()) return false;
   std::map<std::int64_t, std::size_t> last_of_queries, last_of_keys;
   for (const BackwardPanel& panel : panels) {
     for (const ChunkPair& pair : panel.pairs) {
-      const std::size_t at = place.at({pair.queries.first_row.value, pair.keys.first_row.value}) + 1;
-      std::size_t& queries = last_of_queries[pair.queries.first_row.value];
-      std::size_t& keys = last_of_keys[pair.keys.first_row.value];
+      const std::size_t at = place.at({first_row(pair.queries), first_row(pair.keys)}) + 1;
+      std::size_t& queries = last_of_queries[first_row(pair.queries)];
+      std::size_t& keys = last_of_keys[first_row(pair.keys)];
       if (at < queries || at < keys) return false;
       queries = keys = at;
     }
@@ -84,6 +69,33 @@ std::pair<std::int64_t, std::int64_t> panel_rows(std::int64_t group, std::int64_
   return {queries, keys};
 }
 
+std::int32_t num_blocks(std::int64_t num_rows, std::int64_t tile_rows) {
+  return static_cast<std::int32_t>(ceil_div(num_rows, tile_rows) * (tile_rows / kScoreBlockRows));
+}
+
+/// Two runs of rows that hold one side's chunks, on both sides of their widest gap. nullopt where tiles of a run would not begin at whole tiles.
+std::optional<ScoreRows> score_rows(const std::vector<ChunkPair>& pairs, SideOfPair side, std::int64_t tile_rows) {
+  std::map<std::int64_t, std::int64_t> chunks;  // first row, end
+  for (const ChunkPair& pair : pairs) chunks[first_row(pair.*side)] = end_row(pair.*side);
+  const std::int64_t low = chunks.begin()->first, end = chunks.rbegin()->second;
+  std::int64_t low_end = end, high = end;
+  for (auto chunk = chunks.begin(); std::next(chunk) != chunks.end(); ++chunk) {
+    const std::int64_t next = std::next(chunk)->first;
+    if (next - chunk->second > high - low_end) {
+      low_end = chunk->second;
+      high = next;
+    }
+  }
+  for (const auto& [begin, chunk_end] : chunks) {
+    if ((begin - (begin < high ? low : high)) % tile_rows != 0) return std::nullopt;
+  }
+  const std::int32_t low_blocks = num_blocks(low_end - low, tile_rows);
+  return ScoreRows{.first_low = static_cast<std::int32_t>(low),
+                   .first_high = static_cast<std::int32_t>(high),
+                   .num_low_blocks = low_blocks,
+                   .num_blocks = low_blocks + num_blocks(end - high, tile_rows)};
+}
+
 /// KV planes of a round: a divisor of all, with tiles enough, for which a slot has room. 0 if there is none.
 std::int64_t kv_planes_of_round(std::int64_t num_planes, std::int64_t tiles_of_plane, std::int64_t bytes_of_plane, std::int64_t slot_bytes) {
   std::int64_t best = 0;
@@ -95,19 +107,18 @@ std::int64_t kv_planes_of_round(std::int64_t num_planes, std::int64_t tiles_of_p
   return best;
 }
 
-/// Lays out the panel's rounds. False if a slot has no room for one plane.
+/// Lays out the panel's rounds. False if tiles would not begin at blocks, or a slot has no room for one plane.
 bool lay_out(BackwardPanel& panel, const Shape& shape, std::int64_t tile_rows, std::int64_t slot_bytes) {
-  const PairSpan span(panel.pairs);
+  const auto queries = score_rows(panel.pairs, &ChunkPair::queries, tile_rows);
+  const auto keys = score_rows(panel.pairs, &ChunkPair::keys, tile_rows);
+  if (!queries || !keys) return false;
   const std::int64_t group = shape.heads_per_kv_head();
-  const std::int64_t query_blocks = blocks_of(span.queries, tile_rows), key_blocks = blocks_of(span.keys, tile_rows);
   const std::int64_t num_planes = shape.batch * shape.kv_heads;
-  const std::int64_t planes =
-      kv_planes_of_round(num_planes, key_blocks * kScoreBlockRows / tile_rows, query_blocks * key_blocks * kScoreBlockBytes * group, slot_bytes);
+  const std::int64_t bytes_of_plane = std::int64_t{queries->num_blocks} * keys->num_blocks * kScoreBlockBytes * group;
+  const std::int64_t planes = kv_planes_of_round(num_planes, keys->num_blocks * kScoreBlockRows / tile_rows, bytes_of_plane, slot_bytes);
   if (planes == 0) return false;
-  panel.rounds.first_query_row = static_cast<std::int32_t>(span.queries.begin);
-  panel.rounds.first_key_row = static_cast<std::int32_t>(span.keys.begin);
-  panel.rounds.num_query_blocks = static_cast<std::int32_t>(query_blocks);
-  panel.rounds.num_key_blocks = static_cast<std::int32_t>(key_blocks);
+  panel.rounds.queries = *queries;
+  panel.rounds.keys = *keys;
   panel.rounds.planes_in_round = static_cast<std::int32_t>(planes * group);
   panel.rounds.num_rounds = static_cast<std::int32_t>(num_planes / planes);
   return true;
@@ -116,15 +127,15 @@ bool lay_out(BackwardPanel& panel, const Shape& shape, std::int64_t tile_rows, s
 }  // namespace
 
 std::vector<BackwardPanel> backward_panels(const Pattern& pattern, std::span<const ChunkPair> pairs, std::int64_t tile_rows, std::int64_t max_bytes) {
-  const PairSpan whole(pairs);
-  if (pairs.empty() || !can_keep(pattern, pairs, whole, tile_rows)) return {};
+  if (pairs.empty() || pattern.causal() == Causal::kSequence || !are_whole(pattern, pairs)) return {};
   const std::int64_t slot_bytes = max_bytes / ScoreGradientRounds::kSlots;
   const auto [query_rows, key_rows] = panel_rows(pattern.shape().heads_per_kv_head(), slot_bytes);
+  const auto group_of_queries = group_chunks(pairs, &ChunkPair::queries, query_rows);
+  const auto group_of_keys = group_chunks(pairs, &ChunkPair::keys, key_rows);
   std::vector<BackwardPanel> panels;
   std::map<std::pair<std::int64_t, std::int64_t>, std::size_t> panel_at;
   for (const ChunkPair& pair : pairs) {
-    const std::pair<std::int64_t, std::int64_t> at{(pair.queries.first_row.value - whole.queries.begin) / query_rows,
-                                                   (pair.keys.first_row.value - whole.keys.begin) / key_rows};
+    const std::pair at{group_of_queries.at(first_row(pair.queries)), group_of_keys.at(first_row(pair.keys))};
     const auto [place, is_new] = panel_at.try_emplace(at, panels.size());
     if (is_new) panels.emplace_back();
     panels[place->second].pairs.push_back(pair);

@@ -15,9 +15,9 @@ struct BackwardPanel {
   ScoreGradientRounds rounds;  ///< but for memory and tiles
 };
 
-/// Cuts a call into panels that, folded one after the other, give the bits of the whole call, and need `max_bytes` for score gradients. Empty where
-/// score gradients can't be kept: rows must be met in whole tiles, so every pair of chunks must be one product of all their rows, chunks must begin
-/// `tile_rows` rows or a multiple apart, and causality, if any, must go by positions.
+/// Cuts a call into panels that, folded one after the other, give the bits of the whole call, and need at most `max_bytes` for score gradients. Empty
+/// where score gradients can't be kept: rows must be met in whole tiles, so every pair of chunks must be one product of all their rows, chunks must
+/// begin `tile_rows` rows or a multiple apart, and causality, if any, must go by positions.
 std::vector<BackwardPanel> backward_panels(const Pattern& pattern, std::span<const ChunkPair> pairs, std::int64_t tile_rows, std::int64_t max_bytes);
 
 }  // namespace hilbertring

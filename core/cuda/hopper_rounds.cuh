@@ -229,7 +229,7 @@ __device__ void produce_query_tile(const KeyBlock<Stored>& block, const HopperRo
     const std::byte* from = score_gradients + std::int64_t{p.rounds.blocks_to_keys(meeting.first_row)} * kScoreBlockBytes;
     for (std::int32_t first = 0; first < meeting.end; first += kHopperBackwardOthers) {
       load_keys(block, p.keys, meeting.source(key_plane, meeting.step(index, first)), from, stage);
-      from += std::int64_t{p.rounds.num_query_blocks} * kScoreBlockBytes;
+      from += std::int64_t{p.rounds.queries.num_blocks} * kScoreBlockBytes;
       stage.advance();
       __syncwarp();
     }
@@ -266,7 +266,7 @@ class ScoreGradientRows {
  public:
   __device__ ScoreGradientRows(const ScoreGradientRounds& rounds, const Consumer& me) {
     const int row = me.first_row % kScoreBlockRows;
-    first_ = rounds.slots + me.group * rounds.num_query_blocks * std::int64_t{kScoreBlockBytes} + row * kPitch +
+    first_ = rounds.slots + me.group * rounds.queries.num_blocks * std::int64_t{kScoreBlockBytes} + row * kPitch +
              ((me.first_column / 2) ^ (row % 8)) * kPieceBytes;
   }
   __device__ __forceinline__ void leave(const BackwardFactor& gradients, std::int32_t block) const {

@@ -12,6 +12,17 @@ inline constexpr std::int32_t kScoreBlockBytes = kScoreBlockRows * kScoreBlockRo
 /// Device memory for score gradients, unless told otherwise.
 inline constexpr std::int64_t kScoreGradientBytes = std::int64_t{2} << 30;
 
+/// One side's rows in a panel of pairs: a run of neighbours from `first_low` on, and one from `first_high` on (zigzag placement has chunks from both
+/// ends of a shard meet), numbered in blocks.
+struct ScoreRows {
+  std::int32_t first_low = 0, first_high = 0;
+  std::int32_t num_low_blocks = 0, num_blocks = 0;
+
+  constexpr std::int32_t block_of(std::int32_t row) const {
+    return row < first_high ? (row - first_low) / kScoreBlockRows : num_low_blocks + (row - first_high) / kScoreBlockRows;
+  }
+};
+
 /// The gradients of scores (dS, rounded to the inputs' type) are computed once, where keys are owned, and kept for where queries are: the backward
 /// pass of some planes (a plane: a head of a batch element) after the other goes in *rounds* of a few planes each,
 ///
@@ -26,19 +37,19 @@ struct ScoreGradientRounds {
 
   std::byte* slots = nullptr;        ///< device
   std::int32_t* counters = nullptr;  ///< device, 0: items claimed; then, of each round, arrivals of keys; then those of queries
-  std::int32_t first_query_row = 0, first_key_row = 0;
-  std::int32_t num_key_blocks = 0, num_query_blocks = 0, planes_in_round = 0;
+  ScoreRows queries, keys;
+  std::int32_t planes_in_round = 0;
   std::int32_t num_rounds = 0;
   std::int32_t key_tiles_in_round = 0, query_tiles_in_round = 0;
 
-  constexpr std::int32_t blocks_in_slot() const { return planes_in_round * num_key_blocks * num_query_blocks; }
+  constexpr std::int32_t blocks_in_slot() const { return planes_in_round * keys.num_blocks * queries.num_blocks; }
   /// Number of the first block of a query plane.
   constexpr std::int32_t first_block(std::int32_t round, std::int32_t plane) const {
-    return round % kSlots * blocks_in_slot() + (plane - round * planes_in_round) * num_key_blocks * num_query_blocks;
+    return round % kSlots * blocks_in_slot() + (plane - round * planes_in_round) * keys.num_blocks * queries.num_blocks;
   }
   /// How much later the block is that begins at these rows.
-  constexpr std::int32_t blocks_to_keys(std::int32_t key_row) const { return (key_row - first_key_row) / kScoreBlockRows * num_query_blocks; }
-  constexpr std::int32_t blocks_to_queries(std::int32_t query_row) const { return (query_row - first_query_row) / kScoreBlockRows; }
+  constexpr std::int32_t blocks_to_keys(std::int32_t key_row) const { return keys.block_of(key_row) * queries.num_blocks; }
+  constexpr std::int32_t blocks_to_queries(std::int32_t query_row) const { return queries.block_of(query_row); }
   constexpr std::int32_t num_items() const { return num_rounds * (key_tiles_in_round + query_tiles_in_round); }
   static constexpr std::int32_t num_counters(std::int64_t num_rounds) { return static_cast<std::int32_t>(1 + 2 * num_rounds); }
 };
