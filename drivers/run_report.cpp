@@ -52,7 +52,7 @@ std::string report_text(const Problem& problem, const RunSetting& setting, const
                               format_bytes(totals.predicted_peak_bytes) + "; process " + format_bytes(totals.resident_bytes)});
   if (totals.gpu_peak_bytes > 0) {
     rest.add_row({"GPU memory", format_bytes(totals.gpu_peak_bytes) + " of tensors at the peak" + per_rank + ", predicted " +
-                                    format_bytes(totals.predicted_gpu_peak_bytes) + "; work lists " + format_bytes(totals.gpu_scratch_bytes)});
+                                    format_bytes(totals.predicted_gpu_peak_bytes) + "; the kernels' own " + format_bytes(totals.gpu_scratch_bytes)});
   }
   return passes.to_text() + rest.to_text();
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 namespace hilbertring {
@@ -37,29 +38,43 @@ bool are_whole(const Pattern& pattern, std::span<const ChunkPair> pairs) {
 /// order of units, of one or two chunks: groups of an even number of chunks hold whole units.
 std::map<std::int64_t, std::int64_t> group_chunks(std::span<const ChunkPair> pairs, SideOfPair side, std::int64_t most_rows) {
   std::map<std::int64_t, std::int64_t> group_of;
-  const std::int64_t chunk_rows = (pairs.front().*side).positions.size();
+  std::int64_t chunk_rows = 1;
+  for (const ChunkPair& pair : pairs) chunk_rows = std::max(chunk_rows, (pair.*side).positions.size());
   const std::int64_t fitting = std::max<std::int64_t>(most_rows / chunk_rows, 1);
   const std::int64_t chunks_of_group = fitting > 1 ? fitting / 2 * 2 : 1;
   for (const ChunkPair& pair : pairs) group_of.try_emplace(first_row(pair.*side), std::ssize(group_of) / chunks_of_group);
   return group_of;
 }
 
-/// Whether each chunk meets the others in the order of the whole call.
-bool keep_order(std::span<const ChunkPair> pairs, const std::vector<BackwardPanel>& panels) {
-  std::map<std::pair<std::int64_t, std::int64_t>, std::size_t> place;
-  for (std::size_t i = 0; i < pairs.size(); ++i) place[{first_row(pairs[i].queries), first_row(pairs[i].keys)}] = i;
-  if (place.size() != pairs.size()) return false;
-  std::map<std::int64_t, std::size_t> last_of_queries, last_of_keys;
-  for (const BackwardPanel& panel : panels) {
-    for (const ChunkPair& pair : panel.pairs) {
-      const std::size_t at = place.at({first_row(pair.queries), first_row(pair.keys)}) + 1;
-      std::size_t& queries = last_of_queries[first_row(pair.queries)];
-      std::size_t& keys = last_of_keys[first_row(pair.keys)];
-      if (at < queries || at < keys) return false;
-      queries = keys = at;
+/// The panels in an order in which each chunk meets the others as it does in the whole call. Empty if there is none: a panel would have to be folded
+/// both before and after another.
+std::vector<BackwardPanel> in_order(std::vector<BackwardPanel> panels, std::span<const ChunkPair> pairs,
+                                    const std::vector<std::size_t>& panel_of_pair) {
+  std::vector<std::set<std::size_t>> next(panels.size());
+  std::vector<std::int64_t> num_before(panels.size());
+  for (const SideOfPair side : {&ChunkPair::queries, &ChunkPair::keys}) {
+    std::map<std::int64_t, std::size_t> last;
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      const std::size_t panel = panel_of_pair[i];
+      const auto [before, is_first] = last.try_emplace(first_row(pairs[i].*side), panel);
+      if (!is_first && before->second != panel && next[before->second].insert(panel).second) ++num_before[panel];
+      before->second = panel;
     }
   }
-  return true;
+  std::set<std::size_t> ready;
+  for (std::size_t i = 0; i < panels.size(); ++i) {
+    if (num_before[i] == 0) ready.insert(i);
+  }
+  std::vector<BackwardPanel> ordered;
+  while (!ready.empty()) {
+    const std::size_t panel = ready.extract(ready.begin()).value();
+    for (const std::size_t behind : next[panel]) {
+      if (--num_before[behind] == 0) ready.insert(behind);
+    }
+    ordered.push_back(std::move(panels[panel]));
+  }
+  if (ordered.size() < panels.size()) ordered.clear();
+  return ordered;
 }
 
 /// Rows of a panel's sides for which a slot has room, for the heads that share a KV head.
@@ -133,16 +148,18 @@ std::vector<BackwardPanel> backward_panels(const Pattern& pattern, std::span<con
   const auto group_of_queries = group_chunks(pairs, &ChunkPair::queries, query_rows);
   const auto group_of_keys = group_chunks(pairs, &ChunkPair::keys, key_rows);
   std::vector<BackwardPanel> panels;
+  std::vector<std::size_t> panel_of_pair;
   std::map<std::pair<std::int64_t, std::int64_t>, std::size_t> panel_at;
   for (const ChunkPair& pair : pairs) {
     const std::pair at{group_of_queries.at(first_row(pair.queries)), group_of_keys.at(first_row(pair.keys))};
     const auto [place, is_new] = panel_at.try_emplace(at, panels.size());
     if (is_new) panels.emplace_back();
     panels[place->second].pairs.push_back(pair);
+    panel_of_pair.push_back(place->second);
   }
   const bool has_room = std::ranges::all_of(panels, [&](BackwardPanel& panel) { return lay_out(panel, pattern.shape(), tile_rows, slot_bytes); });
-  if (!has_room || !keep_order(pairs, panels)) return {};
-  return panels;
+  if (!has_room) return {};
+  return in_order(std::move(panels), pairs, panel_of_pair);
 }
 
 }  // namespace hilbertring
