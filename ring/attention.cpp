@@ -26,13 +26,17 @@ constexpr std::int64_t kWorkPerCall = std::int64_t{1} << 31;
 RankMemory admitted_memory(const Schedule& schedule, const Transport& transport, const RingOptions& options) {
   const Rank rank = transport.rank();
   const RankMemory memory = predict_memory(schedule, rank, message_path(options.backend, transport.links_devices()), options.num_threads,
-                                           options.output_type, options.staging_bytes);
+                                           options.output_type, options.staging_bytes, options.in_legs);
   if (options.memory_limit_bytes > 0 && memory.host.total_bytes() > options.memory_limit_bytes) {
     throw failure("not enough memory: rank " + std::to_string(rank.value) + " needs " + std::to_string(memory.host.total_bytes()) +
                   " bytes, the limit is " + std::to_string(options.memory_limit_bytes) + " (more ranks need less each)");
   }
   return memory;
 }
+
+/// One number a row: [B, H, n_slab] outside.
+bool is_row_scalar(ShardTensor tensor) { return tensor == ShardTensor::kLse || tensor == ShardTensor::kRowMax || tensor == ShardTensor::kRowSum; }
+SlabLayout layout_of(ShardTensor tensor) { return is_row_scalar(tensor) ? SlabLayout::kHeadMajor : SlabLayout::kTokenMajor; }
 
 bool is_key_side(ShardTensor tensor) {
   return tensor == ShardTensor::kK || tensor == ShardTensor::kV || tensor == ShardTensor::kDk || tensor == ShardTensor::kDv;
@@ -80,15 +84,18 @@ struct RingAttention::State {
   /// Calls `kernel(span of pairs)` for handfuls of pairs and looks after the ring in between.
   template <class Kernel>
   void fold(Pass pass, std::span<const ChunkPair> pairs, RingPass& ring, Kernel&& kernel);
-  std::int64_t num_pairs(Pass pass) const;
-  std::vector<RingPass> make_rings(Pass pass, const Travellers& own);
+  std::int64_t num_pairs(Pass pass, LagRange lags) const;
+  std::vector<RingPass> make_rings(Pass pass, const Leg& leg, const Travellers& own);
   /// All that is folded in a pass, in the order of the fold law for each slice; slices take turns.
-  void go_round(Pass pass, std::vector<RingPass>& rings, const FoldPairs& fold_pairs);
+  void go_round(Pass pass, const Leg& leg, std::vector<RingPass>& rings, const FoldPairs& fold_pairs);
+  /// Throws usage_error unless a backward pass makes sense.
+  void require_forward(PassMode pass_mode) const;
   /// Blocks until the device has done all that it was given.
   void finish_work();
-  PassReport measured(Pass pass, PassMode pass_mode);
-  void forward(PassReport& report);
-  void backward(PassReport& report);
+  PassReport measured(Pass pass, PassMode pass_mode, const Leg& leg);
+  bool is_last(const Leg& leg) const { return leg.lags.end >= schedule->num_lags(); }
+  void forward(const Leg& leg, PassReport& report);
+  void backward(const Leg& leg, PassReport& report);
   ForwardOperands own_forward_operands();
   BackwardOperands own_backward_operands();
   Times own_times() { return {query_times.of(*schedule->orders().queries, rank), key_times.of(*schedule->orders().keys, rank)}; }
@@ -110,6 +117,7 @@ struct RingAttention::State {
   std::optional<Redistribution> keys;     ///< only if the keys have an order of their own
   std::optional<PassMemory> pass_memory;  ///< given back while a tensor is loaded or stored, which needs room of its own
   bool is_forward_done = false;
+  std::int64_t next_lag = 0;         ///< that the next leg must begin with, unless it begins a pass
   PassMode mode = PassMode::kWhole;  ///< of the pass under way
   std::int64_t done_pairs = 0, total_pairs = 0;
 };
@@ -147,7 +155,9 @@ Tensor RingAttention::State::tensor_of(ShardTensor tensor) const {
     case ShardTensor::kV: return shard.v;
     case ShardTensor::kDo: return shard.d_o;
     case ShardTensor::kO: return shard.o;
-    case ShardTensor::kLse: return shard.row_max;
+    case ShardTensor::kLse:
+    case ShardTensor::kRowMax: return shard.row_max;
+    case ShardTensor::kRowSum: return shard.row_sum;
     case ShardTensor::kDq: return shard.dq;
     case ShardTensor::kDk: return shard.dk;
     case ShardTensor::kDv: break;
@@ -177,48 +187,53 @@ void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, Rin
   }
 }
 
-std::int64_t RingAttention::State::num_pairs(Pass pass) const {
+std::int64_t RingAttention::State::num_pairs(Pass pass, LagRange lags) const {
   const Rotation rotation = schedule->rotation(pass);
   std::size_t pairs = 0;
   for (std::int64_t i = 0; i < schedule->num_slices(); ++i) {
     const Schedule& slice = schedule->slice(i);
-    pairs += slice.own_pairs_below(rank).size() + slice.own_pairs_above(rank).size();
+    pairs += slice.own_pairs_below(rank, lags).size() + slice.own_pairs_above(rank, lags).size();
     for (std::int64_t step = 1; step < schedule->num_ranks(); ++step) {
-      pairs += slice.visit_pairs(rotation, rank, schedule->owner_visiting(rotation, rank, step)).size();
+      pairs += slice.visit_pairs(rotation, rank, schedule->owner_visiting(rotation, rank, step), lags).size();
     }
   }
   return static_cast<std::int64_t>(pairs);
 }
 
-std::vector<RingPass> RingAttention::State::make_rings(Pass pass, const Travellers& own) {
+std::vector<RingPass> RingAttention::State::make_rings(Pass pass, const Leg& leg, const Travellers& own) {
   const Shape& whole = schedule->problem().shape;
   std::vector<RingPass> rings;
   for (std::int64_t i = 0; i < schedule->num_slices(); ++i) {
     const Schedule& slice = schedule->slice(i);
-    rings.emplace_back(slice, pass, part_of(own, slice.extent(), whole), pass_memory->buffers, static_cast<std::size_t>(i));
+    rings.emplace_back(slice, pass, leg, part_of(own, slice.extent(), whole), pass_memory->buffers, static_cast<std::size_t>(i));
   }
   return rings;
 }
 
-void RingAttention::State::go_round(Pass pass, std::vector<RingPass>& rings, const FoldPairs& fold_pairs) {
+void RingAttention::State::go_round(Pass pass, const Leg& leg, std::vector<RingPass>& rings, const FoldPairs& fold_pairs) {
   const auto slice = [&](std::size_t i) -> const Schedule& { return schedule->slice(static_cast<std::int64_t>(i)); };
   const auto fold_visit = [&](std::size_t i) {
-    return [&, i](const Visit& visit) { fold_pairs(i, &visit, slice(i).visit_pairs(schedule->rotation(pass), rank, visit.owner)); };
+    return [&, i](const Visit& visit) { fold_pairs(i, &visit, slice(i).visit_pairs(schedule->rotation(pass), rank, visit.owner, leg.lags)); };
   };
   const bool is_moving = mode != PassMode::kComputeAlone;
   // Before the first fold: a persistent kernel leaves no room on a GPU for the messages' own kernels until it ends.
   if (is_moving) RingPass::start(rings);
   for (std::size_t i = 0; i < rings.size(); ++i) {
-    fold_pairs(i, nullptr, slice(i).own_pairs_below(rank));
+    fold_pairs(i, nullptr, slice(i).own_pairs_below(rank, leg.lags));
     rings[i].leave_home();
   }
-  for (std::int64_t step = 1; is_moving && step < schedule->num_ranks(); ++step) {
+  for (std::int64_t step = leg.first_step; is_moving && step < leg.end_step; ++step) {
     for (std::size_t i = 0; i < rings.size(); ++i) rings[i].step(step, fold_visit(i));
   }
   for (std::size_t i = 0; i < rings.size(); ++i) {
     is_moving ? rings[i].come_home() : rings[i].run_without_moving(fold_visit(i));
-    fold_pairs(i, nullptr, slice(i).own_pairs_above(rank));
+    fold_pairs(i, nullptr, slice(i).own_pairs_above(rank, leg.lags));
   }
+}
+
+void RingAttention::State::require_forward(PassMode pass_mode) const {
+  if (schedule->problem().with_gradient && (is_forward_done || pass_mode != PassMode::kWhole)) return;
+  throw usage_error("the backward pass needs a problem with gradient, and a forward pass of what was loaded");
 }
 
 void RingAttention::State::finish_work() {
@@ -226,19 +241,20 @@ void RingAttention::State::finish_work() {
   if (link) link->check();
 }
 
-PassReport RingAttention::State::measured(Pass pass, PassMode pass_mode) {
+PassReport RingAttention::State::measured(Pass pass, PassMode pass_mode, const Leg& leg) {
   const TraceRange trace(pass == Pass::kForward ? "forward pass" : "backward pass");
   PassReport report;
   mode = pass_mode;
-  done_pairs = 0;
-  total_pairs = options.progress ? num_pairs(pass) : 0;
-  report.predicted_bytes = mode == PassMode::kComputeAlone ? 0 : schedule->sent_bytes(pass, rank);
-  if (!pass_memory) pass_memory.emplace(*schedule, mailroom, meters);
+  done_pairs = options.progress && leg.lags.begin > 0 ? num_pairs(pass, {0, leg.lags.begin}) : 0;
+  total_pairs = options.progress ? num_pairs(pass, {}) : 0;
+  report.predicted_bytes = mode == PassMode::kComputeAlone ? 0 : schedule->sent_bytes(pass, rank, leg);
+  if (!pass_memory) pass_memory.emplace(*schedule, mailroom, meters, options.in_legs);
   const std::int64_t sent_before = transport.sent_bytes();
   const auto begin = std::chrono::steady_clock::now();
-  pass == Pass::kForward ? forward(report) : backward(report);
+  pass == Pass::kForward ? forward(leg, report) : backward(leg, report);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   report.sent_bytes = transport.sent_bytes() - sent_before;
+  next_lag = leg.lags.end;
   return report;
 }
 
@@ -253,14 +269,16 @@ ForwardOperands RingAttention::State::own_forward_operands() {
           .o = shard.o};
 }
 
-void RingAttention::State::forward(PassReport& report) {
+void RingAttention::State::forward(const Leg& leg, PassReport& report) {
   const ForwardOperands own = own_forward_operands();
   // Their operands are ready before the state is reset: a GPU does that while the host starts the first messages.
-  std::vector<RingPass> rings = make_rings(Pass::kForward, {.operands = {shard.k, shard.v}, .accumulators = {}});
-  device->fill(shard.row_max, -std::numeric_limits<double>::infinity());
-  device->fill(shard.row_sum, 0);
-  device->fill(shard.o, 0);
-  go_round(Pass::kForward, rings, [&](std::size_t i, const Visit* visit, const std::vector<ChunkPair>& pairs) {
+  std::vector<RingPass> rings = make_rings(Pass::kForward, leg, {.operands = {shard.k, shard.v}, .accumulators = {}});
+  if (leg.lags.begin == 0) {
+    device->fill(shard.row_max, -std::numeric_limits<double>::infinity());
+    device->fill(shard.row_sum, 0);
+    device->fill(shard.o, 0);
+  }
+  go_round(Pass::kForward, leg, rings, [&](std::size_t i, const Visit* visit, const std::vector<ChunkPair>& pairs) {
     const Schedule& slice = schedule->slice(static_cast<std::int64_t>(i));
     ForwardOperands operands = part_of(own, slice.extent(), schedule->problem().shape);
     if (visit != nullptr) {
@@ -270,11 +288,11 @@ void RingAttention::State::forward(PassReport& report) {
     fold(Pass::kForward, pairs, rings[i],
          [&](std::span<const ChunkPair> some) { report.allowed_pairs += kernels.forward(slice.pattern(), operands, some); });
   });
-  kernels.finish_forward(own);
+  if (is_last(leg)) kernels.finish_forward(own);
   finish_work();
   report.allowed_pairs += kernels.take_uncounted_pairs();
   report.waiting_seconds = waiting_seconds(rings);
-  is_forward_done = mode == PassMode::kWhole;
+  is_forward_done = mode == PassMode::kWhole && is_last(leg);
 }
 
 BackwardOperands RingAttention::State::own_backward_operands() {
@@ -291,15 +309,17 @@ BackwardOperands RingAttention::State::own_backward_operands() {
           .dv = shard.dv};
 }
 
-void RingAttention::State::backward(PassReport& report) {
+void RingAttention::State::backward(const Leg& leg, PassReport& report) {
   const Rotation rotation = schedule->rotation(Pass::kBackward);
   kernels.dot_rows(shard.delta, shard.d_o, shard.o);
   const BackwardOperands own = own_backward_operands();
-  std::vector<RingPass> rings =
-      make_rings(Pass::kBackward, rotation == Rotation::kKvUp ? Travellers{{shard.k, shard.v}, {shard.dk, shard.dv}}
-                                                              : Travellers{{shard.q, shard.d_o, shard.row_max, shard.delta}, {shard.dq}});
-  for (const Tensor& gradient : {shard.dq, shard.dk, shard.dv}) device->fill(gradient, 0);
-  go_round(Pass::kBackward, rings, [&](std::size_t i, const Visit* visit, const std::vector<ChunkPair>& pairs) {
+  std::vector<RingPass> rings = make_rings(Pass::kBackward, leg,
+                                           rotation == Rotation::kKvUp ? Travellers{{shard.k, shard.v}, {shard.dk, shard.dv}}
+                                                                       : Travellers{{shard.q, shard.d_o, shard.row_max, shard.delta}, {shard.dq}});
+  for (const Tensor& gradient : {shard.dq, shard.dk, shard.dv}) {
+    if (leg.lags.begin == 0) device->fill(gradient, 0);
+  }
+  go_round(Pass::kBackward, leg, rings, [&](std::size_t i, const Visit* visit, const std::vector<ChunkPair>& pairs) {
     const Schedule& slice = schedule->slice(static_cast<std::int64_t>(i));
     BackwardOperands operands = part_of(own, slice.extent(), schedule->problem().shape);
     if (visit != nullptr) {
@@ -324,8 +344,8 @@ void RingAttention::State::load(ShardTensor tensor, std::span<const std::byte> s
   const Tensor target = tensor_of(tensor);
   is_forward_done = false;
   pass_memory.reset();
-  if (device->is_host()) return redistribution_of(tensor).to_shard(slab, target);
-  staging_for(tensor, target).load(slab, target);
+  if (device->is_host()) return redistribution_of(tensor).to_shard(slab, target, layout_of(tensor));
+  staging_for(tensor, target).load(slab, target, layout_of(tensor));
 }
 
 Staging RingAttention::State::staging_for(ShardTensor tensor, const ConstTensor& on_device) {
@@ -356,7 +376,7 @@ void RingAttention::State::load_random(ShardTensor tensor, std::uint64_t seed) {
 void RingAttention::State::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) {
   pass_memory.reset();
   const bool is_lse = tensor == ShardTensor::kLse;
-  const SlabLayout layout = is_lse ? SlabLayout::kHeadMajor : SlabLayout::kTokenMajor;
+  const SlabLayout layout = layout_of(tensor);
   Tensor result = tensor_of(tensor);
   Buffer converted;
   if (type != result.type || is_lse) {
@@ -374,14 +394,27 @@ void RingAttention::load(ShardTensor tensor, std::span<const std::byte> slab) { 
 
 void RingAttention::load_random(ShardTensor tensor, std::uint64_t seed) { state_->load_random(tensor, seed); }
 
-PassReport RingAttention::forward(PassMode mode) { return state_->measured(Pass::kForward, mode); }
+PassReport RingAttention::forward(PassMode mode) { return state_->measured(Pass::kForward, mode, state_->schedule->leg({})); }
 
 PassReport RingAttention::backward(PassMode mode) {
-  const bool has_forward = state_->is_forward_done || mode != PassMode::kWhole;
-  if (!state_->schedule->problem().with_gradient || !has_forward) {
-    throw usage_error("the backward pass needs a problem with gradient, and a forward pass of what was loaded");
+  state_->require_forward(mode);
+  return state_->measured(Pass::kBackward, mode, state_->schedule->leg({}));
+}
+
+PassReport RingAttention::fold(Pass pass, LagRange lags) {
+  if (pass == Pass::kBackward) state_->require_forward(PassMode::kWhole);
+  if (!state_->options.in_legs || (lags.begin != 0 && lags.begin != state_->next_lag)) {
+    throw usage_error("a leg of lags from " + std::to_string(lags.begin) + " needs the option in_legs, and the lags up to " +
+                      std::to_string(state_->next_lag) + " have been folded");
   }
-  return state_->measured(Pass::kBackward, mode);
+  return state_->measured(pass, PassMode::kWhole, state_->schedule->leg(lags));
+}
+
+std::int64_t RingAttention::num_lags() const { return state_->schedule->num_lags(); }
+
+void RingAttention::resume_at(Pass pass, std::int64_t lag) {
+  state_->is_forward_done = pass == Pass::kBackward;
+  state_->next_lag = lag;
 }
 
 void RingAttention::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) { state_->store(tensor, type, slab); }

@@ -17,8 +17,8 @@
 
 namespace hilbertring {
 
-/// The tensors of a problem, as the library is handed them and hands them out.
-enum class ShardTensor { kQ, kK, kV, kDo, kO, kLse, kDq, kDk, kDv };
+/// The tensors of a problem, as the library is handed them and hands them out; kRowMax and kRowSum are of the softmax's running state.
+enum class ShardTensor { kQ, kK, kV, kDo, kO, kLse, kDq, kDk, kDv, kRowMax, kRowSum };
 
 /// What one pass did on this rank.
 struct PassReport {
@@ -46,6 +46,7 @@ struct RingOptions {
   ElementType output_type = ElementType::kFloat32;  ///< largest type that results will be stored as: for the memory prediction
   std::int64_t memory_limit_bytes = 0;              ///< of this rank's host memory; a prediction above it is refused with the figure; 0: no limit
   std::int64_t staging_bytes = kStagingBytes;  ///< about what passes through the host's memory at a time on the way to and from a GPU; same on all
+  bool in_legs = false;                        ///< passes may be cut: memory for what moves then is part of the prediction; same on all
   ProgressCallback progress = {};
 };
 
@@ -71,7 +72,7 @@ class RingAttention {
   ~RingAttention();
   RingAttention(RingAttention&&) noexcept;
 
-  /// Takes in q, k, v or do. Replaces what was there.
+  /// Takes in q, k, v or do. Replaces what was there. (And the state between legs: see `resume_at`.)
   void load(ShardTensor tensor, std::span<const std::byte> slab);
   /// Makes q, k, v or do on the spot, as `load` would take it in from a tensor of normal numbers: element i (row-major, [B, N, heads, D]) is
   /// normal_at(seed, tensor, i), rounded once to the problem's type. Nothing is sent, and nothing passes through the host where a GPU computes.
@@ -80,6 +81,15 @@ class RingAttention {
   PassReport forward(PassMode mode = PassMode::kWhole);
   /// dq, dk, dv; needs kDo and a whole forward pass before a whole one.
   PassReport backward(PassMode mode = PassMode::kWhole);
+
+  /// A leg of a pass, needs `in_legs`: the pairs of some lags (ring/leg.h), which must be those behind the last leg's, from 0 on. The leg with the
+  /// last lag ends the pass as the calls above do, with their bits. Between legs the state can be handed out and taken in by another job, of any
+  /// number of ranks, that has loaded the inputs: of the forward pass kRowMax, kRowSum and kO, of the backward pass kRowMax, kO, kDq, kDk and kDv; as
+  /// the type that is computed in, without conversion. kRowMax, kRowSum: [B, H, n_slab].
+  PassReport fold(Pass pass, LagRange lags);
+  std::int64_t num_lags() const;
+  /// The next leg is of this pass and begins with this lag: the state was taken in.
+  void resume_at(Pass pass, std::int64_t lag);
   /// Hands out a result as `type` (one rounding from what was computed in). kLse is float32 (float64 is allowed too).
   void store(ShardTensor tensor, ElementType type, std::span<std::byte> slab);
 

@@ -20,20 +20,21 @@ std::int64_t redistribution_staging(const Schedule& schedule, std::int64_t heads
 
 class Predictor {
  public:
-  Predictor(const Schedule& schedule, Rank rank, ElementType output_type, std::int64_t staging_bytes)
+  Predictor(const Schedule& schedule, Rank rank, ElementType output_type, std::int64_t staging_bytes, bool in_legs)
       : schedule_(schedule),
         problem_(schedule.problem()),
         rank_(rank),
         num_rows_(schedule.placement().num_rows(rank)),
         output_type_(output_type),
         staging_bytes_(staging_bytes),
+        in_legs_(in_legs),
         is_converted_(output_type != arithmetic_type(problem_.type)) {}
 
   MemoryPrediction for_cpu(int num_threads) const {
     MemoryPrediction memory = bookkeeping();
     memory.shard_bytes = shard_bytes();
     const std::int64_t output = staging(output_type_) + (is_converted_ ? tensor_bytes(output_type_) : 0);
-    memory.load_bytes = std::max({staging(problem_.type), output, lse_staging() + lse_bytes()});
+    memory.load_bytes = std::max({staging(problem_.type), output, lse_staging() + lse_bytes(), in_legs_ ? staging(state_type()) : 0});
     const PassBytes bytes = pass_bytes(MessagePath::kHost);
     memory.pass_bytes = bytes.tensors + bytes.messages + bytes.tables + RankTimes::device_bytes(problem_, bytes.visitor_rows);
     memory.scratch_bytes = num_threads * cpu_scratch_bytes_per_thread(problem_.shape.head_dim, problem_.type);
@@ -46,7 +47,7 @@ class Predictor {
     const std::int64_t columns = problem_.shape.head_dim;
     memory.host.load_bytes =
         std::max({host_bytes_of_pieces(columns * size_bytes(problem_.type)), host_bytes_of_pieces(columns * size_bytes(output_type_)),
-                  host_bytes_of_pieces(size_bytes(ElementType::kFloat32))});
+                  host_bytes_of_pieces(size_bytes(ElementType::kFloat32)), in_legs_ ? host_bytes_of_pieces(columns * size_bytes(state_type())) : 0});
     memory.host.shard_bytes = 2 * RankTimes::host_bytes(problem_, num_rows_);
     memory.gpu.shard_bytes = shard_bytes();
     memory.gpu.setup_bytes = num_rows_ * static_cast<std::int64_t>(sizeof(std::int64_t));  // which tokens a random tensor takes
@@ -67,7 +68,7 @@ class Predictor {
   PassBytes pass_bytes(MessagePath path) const {
     PassBytes bytes;
     for (std::int64_t i = 0; i < schedule_.num_slices(); ++i) {
-      const VisitBufferSizes sizes = visit_buffer_sizes(schedule_.slice(i), rank_, path);
+      const VisitBufferSizes sizes = visit_buffer_sizes(schedule_.slice(i), rank_, path, in_legs_);
       bytes.tensors += sizes.tensor_bytes();
       bytes.messages += sizes.message_bytes();
       bytes.tables += sizes.table_bytes();
@@ -86,6 +87,7 @@ class Predictor {
     return memory;
   }
 
+  ElementType state_type() const { return arithmetic_type(problem_.type); }
   std::int64_t shard_bytes() const { return Shard::size_bytes(problem_, num_rows_) + 2 * RankTimes::device_bytes(problem_, num_rows_); }
   /// Of the largest tensor in the shard, as `type`.
   std::int64_t tensor_bytes(ElementType type) const {
@@ -109,6 +111,7 @@ class Predictor {
   std::int64_t num_rows_;
   ElementType output_type_;
   std::int64_t staging_bytes_;
+  bool in_legs_;
   bool is_converted_;
 };
 
@@ -116,9 +119,9 @@ class Predictor {
 
 std::int64_t MemoryPrediction::peak_bytes() const { return shard_bytes + redistribution_bytes + std::max({setup_bytes, load_bytes, pass_bytes}); }
 
-RankMemory predict_memory(const Schedule& schedule, Rank rank, MessagePath path, int num_threads, ElementType output_type,
-                          std::int64_t staging_bytes) {
-  const Predictor predictor(schedule, rank, output_type, staging_bytes);
+RankMemory predict_memory(const Schedule& schedule, Rank rank, MessagePath path, int num_threads, ElementType output_type, std::int64_t staging_bytes,
+                          bool in_legs) {
+  const Predictor predictor(schedule, rank, output_type, staging_bytes, in_legs);
   if (path == MessagePath::kHost) return {.host = predictor.for_cpu(num_threads), .gpu = {}};
   return predictor.for_cuda(path);
 }

@@ -32,8 +32,9 @@ struct RankMemory {
 /// About what passes through the host's memory at a time on the way to and from a GPU: large enough for full speed.
 inline constexpr std::int64_t kStagingBytes = std::int64_t{64} << 20;
 
-/// For results handed out as `output_type` (lse apart). `num_threads` are the CPU kernels', which compute where the path is kHost.
+/// For results handed out as `output_type` (lse apart), and, `in_legs`, for the state that is handed out and taken in between legs. `num_threads` are
+/// the CPU kernels', which compute where the path is kHost.
 RankMemory predict_memory(const Schedule& schedule, Rank rank, MessagePath path, int num_threads, ElementType output_type,
-                          std::int64_t staging_bytes = kStagingBytes);
+                          std::int64_t staging_bytes = kStagingBytes, bool in_legs = false);
 
 }  // namespace hilbertring

@@ -6,10 +6,10 @@ namespace hilbertring {
 
 namespace {
 
-std::vector<VisitBuffers> make_buffers(const Schedule& schedule, const Mailroom& mailroom, const RankMeters& meters) {
+std::vector<VisitBuffers> make_buffers(const Schedule& schedule, const Mailroom& mailroom, const RankMeters& meters, bool in_legs) {
   std::vector<VisitBuffers> buffers;
   for (std::int64_t i = 0; i < schedule.num_slices(); ++i) {
-    buffers.emplace_back(visit_buffer_sizes(schedule.slice(i), mailroom.transport.rank(), mailroom.path()), mailroom, meters);
+    buffers.emplace_back(visit_buffer_sizes(schedule.slice(i), mailroom.transport.rank(), mailroom.path(), in_legs), mailroom, meters);
   }
   return buffers;
 }
@@ -22,7 +22,8 @@ std::int64_t max_visitor_rows(const Schedule& schedule, const std::vector<VisitB
 
 }  // namespace
 
-PassMemory::PassMemory(const Schedule& schedule, const Mailroom& mailroom, const RankMeters& meters)
-    : buffers(make_buffers(schedule, mailroom, meters)), visitor_times(schedule, max_visitor_rows(schedule, buffers), mailroom.device, meters) {}
+PassMemory::PassMemory(const Schedule& schedule, const Mailroom& mailroom, const RankMeters& meters, bool in_legs)
+    : buffers(make_buffers(schedule, mailroom, meters, in_legs)),
+      visitor_times(schedule, max_visitor_rows(schedule, buffers), mailroom.device, meters) {}
 
 }  // namespace hilbertring

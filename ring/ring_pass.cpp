@@ -14,8 +14,9 @@ std::size_t parity(std::int64_t step) { return static_cast<std::size_t>(step % 2
 
 }  // namespace
 
-RingPass::RingPass(const Schedule& schedule, Pass pass, Travellers own, std::span<VisitBuffers> buffers, std::size_t slice)
+RingPass::RingPass(const Schedule& schedule, Pass pass, const Leg& leg, Travellers own, std::span<VisitBuffers> buffers, std::size_t slice)
     : schedule_(schedule),
+      leg_(leg),
       all_buffers_(buffers),
       buffers_(buffers[slice]),
       first_tag_(kNumTags * static_cast<int>(slice)),
@@ -45,12 +46,12 @@ void RingPass::start(std::span<RingPass> slices) {
   const TraceRange trace("operands of the first step");
   for (RingPass& slice : slices) slice.ready_->hold(WorkQueue::kTransfer);
   slices.front().in_group([&] {
-    for (RingPass& slice : slices) slice.post_operands(1);
+    for (RingPass& slice : slices) slice.post_operands(slice.leg_.first_step);
   });
 }
 
 RowSelection RingPass::rows_visiting(Rank owner, std::int64_t step) const {
-  if (step < 1 || step >= schedule_.num_ranks()) return {schedule_, side_, owner};
+  if (!leg_.has_step(step)) return {schedule_, side_, owner};
   return RowSelection::needed(schedule_, side_, owner, schedule_.visited_by(rotation_, owner, step));
 }
 
@@ -82,7 +83,7 @@ void RingPass::start_operands(std::int64_t step) {
 
 /// Precondition: in a group.
 void RingPass::post_operands(std::int64_t step) {
-  if (step >= schedule_.num_ranks()) return;
+  if (step >= leg_.end_step) return;
   next_ = guest_of(step);
   if (next_) {
     // Over a link rows arrive in the slot itself, else with finish_operands().
@@ -124,14 +125,14 @@ void RingPass::send_accumulators(const Guest& guest) {
 }
 
 void RingPass::send_own_accumulators(std::int64_t step) {
-  if (step >= schedule_.num_ranks()) return;
+  if (step >= leg_.end_step) return;
   RowSelection leaving = rows_visiting(rank_, step);
   leaving -= rows_visiting(rank_, step - 1);
   buffers_.start_out.send(own_.accumulators, leaving, schedule_.visited_by(rotation_, rank_, step), tag(kDepartureTag));
 }
 
 void RingPass::receive_own_accumulators(std::int64_t step) {
-  if (step < 1) return;
+  if (step < leg_.first_step) return;
   RowSelection coming = rows_visiting(rank_, step);
   coming -= rows_visiting(rank_, step + 1);
   buffers_.home_in.receive(own_.accumulators, std::move(coming), schedule_.visited_by(rotation_, rank_, step), tag(kHomeTag));
@@ -190,7 +191,7 @@ void RingPass::step(std::int64_t step, const std::function<void(const Visit&)>& 
 }
 
 void RingPass::come_home() {
-  exchange_accumulators(schedule_.num_ranks());
+  exchange_accumulators(leg_.end_step);
   finish_sends();
   wait_until([&] { return buffers_.operand_out[0].is_complete() && buffers_.operand_out[1].is_complete(); });
   arrived_->set(WorkQueue::kTransfer);
@@ -207,7 +208,7 @@ void RingPass::fill_rows(const Travellers& rows) {
 
 void RingPass::run_without_moving(const std::function<void(const Visit&)>& fold) {
   std::size_t num_filled = 0;
-  for (std::int64_t step = 1; step < schedule_.num_ranks(); ++step) {
+  for (std::int64_t step = leg_.first_step; step < leg_.end_step; ++step) {
     guest_ = guest_of(step);
     if (guest_ && num_filled++ < VisitBuffers::kSlots) fill_rows(guest_->visit.rows);
     fold_guest(fold);

@@ -39,14 +39,15 @@ class RingPass {
   /// Everything handed to the compute queue before makes the operands ready. `own` are this rank's tensors of the travelling side, as far as
   /// `schedule`, which may be a slice, goes; views of visitors are made alike. `buffers`: those of each slice of the pass; this one's are
   /// `buffers[slice]`. Slices go through the ring at the same time, and each looks after the messages of all while it waits.
-  RingPass(const Schedule& schedule, Pass pass, Travellers own, std::span<VisitBuffers> buffers, std::size_t slice);
+  /// Of the pass, the steps of `leg`.
+  RingPass(const Schedule& schedule, Pass pass, const Leg& leg, Travellers own, std::span<VisitBuffers> buffers, std::size_t slice);
 
-  /// Sends the operands of step 1 of all slices, as one group: persistent kernels leave a GPU's messages room only where one ends and the next
-  /// begins, and each group needs such a gap.
+  /// Sends the operands of the first step of all slices, as one group: persistent kernels leave a GPU's messages room only where one ends and the
+  /// next begins, and each group needs such a gap.
   static void start(std::span<RingPass> slices);
   /// After start(), when all that the rank folds on its own rows before the visits has been handed to the compute queue.
   void leave_home();
-  /// Step 1, 2, ..., P-1, in order, after leave_home(): calls fold if there is a visit.
+  /// Steps of the leg, in order, after leave_home(): calls fold if there is a visit.
   void step(std::int64_t step, const std::function<void(const Visit&)>& fold);
   /// After the last step. Returns when all messages have been sent and received; the last may still be being unpacked by the device, before anything
   /// that is handed to its compute queue later.
@@ -93,6 +94,7 @@ class RingPass {
   void wait_until(Condition&& condition);
 
   const Schedule& schedule_;
+  Leg leg_;
   std::span<VisitBuffers> all_buffers_;
   VisitBuffers& buffers_;
   int first_tag_;

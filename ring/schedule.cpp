@@ -231,19 +231,48 @@ std::int64_t Schedule::dense_ring_bytes(Pass pass) const {
   return bytes_of(pass, direction, all).total();
 }
 
-std::int64_t Schedule::sent_bytes(Pass pass, Rank k) const {
+std::int64_t Schedule::sent_bytes(Pass pass, Rank k, const Leg& leg) const {
   const Rotation direction = rotation(pass);
   const std::int64_t batch = problem_.shape.batch;
   const std::int64_t accumulator = pass == Pass::kBackward ? batch * accumulator_row_bytes(problem_, direction) : 0;
   std::int64_t bytes = 0;
   const std::vector<VisitRows> own = journey(direction, k);
-  for (std::int64_t step = 1; step < num_ranks(); ++step) {
+  for (std::int64_t step = leg.first_step; step < leg.end_step; ++step) {
     const VisitRows& mine = own[static_cast<std::size_t>(step - 1)];
-    bytes += batch * mine.rows * operand_row_bytes(problem_, pass, direction) + (mine.rows - mine.from_neighbour) * accumulator;
+    const std::int64_t from_neighbour = step == leg.first_step ? 0 : mine.from_neighbour;
+    bytes += batch * mine.rows * operand_row_bytes(problem_, pass, direction) + (mine.rows - from_neighbour) * accumulator;
     // Everything that visits leaves again: to the neighbour or home.
     if (pass == Pass::kBackward) bytes += visit_rows(direction, k, step).rows * accumulator;
   }
   return bytes;
+}
+
+std::int64_t Schedule::lag(Unit queries, Unit keys) const { return modulo(queries.value - keys.value, num_lags()); }
+
+/// Whether queries of one rank and keys of another make a pair of units with one of the lags.
+bool Schedule::has_lag(Rank queries, Rank keys, LagRange lags) const {
+  const Range<Unit> u = placement_.units(queries), v = placement_.units(keys);
+  const std::int64_t count = u.size() + v.size() - 1;  // u.begin - (v.end - 1), ..., (u.end - 1) - v.begin
+  if (count >= num_lags()) return true;
+  const std::int64_t first = modulo(u.begin.value - v.end.value + 1, num_lags());
+  const auto meets = [&](std::int64_t begin) { return begin < lags.end && lags.begin < begin + count; };
+  return meets(first) || meets(first - num_lags());
+}
+
+/// In step s queries of rank k + s meet keys of rank k, whichever side travels.
+bool Schedule::is_step_of(std::int64_t step, LagRange lags) const {
+  for (std::int64_t keys = 0; keys < num_ranks(); ++keys) {
+    if (has_lag(Rank(modulo(keys + step, num_ranks())), Rank(keys), lags)) return true;
+  }
+  return false;
+}
+
+Leg Schedule::leg(LagRange lags) const {
+  Leg leg{.lags = lags, .first_step = 1, .end_step = num_ranks()};
+  if (lags.begin == 0 && lags.end >= num_lags()) return leg;
+  while (leg.first_step < leg.end_step && !is_step_of(leg.first_step, lags)) ++leg.first_step;
+  while (leg.end_step > leg.first_step && !is_step_of(leg.end_step - 1, lags)) --leg.end_step;
+  return leg;
 }
 
 void Schedule::append_pairs(Rank query_rank, Chunk queries, Rank key_rank, Unit keys, std::vector<ChunkPair>& pairs) const {
@@ -252,29 +281,33 @@ void Schedule::append_pairs(Rank query_rank, Chunk queries, Rank key_rank, Unit 
   }
 }
 
-std::vector<ChunkPair> Schedule::own_pairs_below(Rank k) const {
+std::vector<ChunkPair> Schedule::own_pairs_below(Rank k, LagRange lags) const {
   std::vector<ChunkPair> pairs;
   const Range<Unit> units = placement_.units(k);
   for (Unit u = units.begin; u < units.end; ++u) {
     for (const Chunk queries : placement_.chunks(u)) {
-      for (Unit v = u; v >= units.begin; v = v - 1) append_pairs(k, queries, k, v, pairs);
+      for (Unit v = u; v >= units.begin; v = v - 1) {
+        if (lags.contains(lag(u, v))) append_pairs(k, queries, k, v, pairs);
+      }
     }
   }
   return pairs;
 }
 
-std::vector<ChunkPair> Schedule::own_pairs_above(Rank k) const {
+std::vector<ChunkPair> Schedule::own_pairs_above(Rank k, LagRange lags) const {
   std::vector<ChunkPair> pairs;
   const Range<Unit> units = placement_.units(k);
   for (Unit u = units.begin; u < units.end; ++u) {
     for (const Chunk queries : placement_.chunks(u)) {
-      for (Unit v = units.end - 1; v > u; v = v - 1) append_pairs(k, queries, k, v, pairs);
+      for (Unit v = units.end - 1; v > u; v = v - 1) {
+        if (lags.contains(lag(u, v))) append_pairs(k, queries, k, v, pairs);
+      }
     }
   }
   return pairs;
 }
 
-std::vector<ChunkPair> Schedule::visit_pairs(Rotation rotation, Rank visitor, Rank owner) const {
+std::vector<ChunkPair> Schedule::visit_pairs(Rotation rotation, Rank visitor, Rank owner, LagRange lags) const {
   const Rank query_rank = rotation == Rotation::kKvUp ? visitor : owner;
   const Rank key_rank = rotation == Rotation::kKvUp ? owner : visitor;
   const Range<Unit> query_units = placement_.units(query_rank);
@@ -282,7 +315,9 @@ std::vector<ChunkPair> Schedule::visit_pairs(Rotation rotation, Rank visitor, Ra
   std::vector<ChunkPair> pairs;
   for (Unit u = query_units.begin; u < query_units.end; ++u) {
     for (const Chunk queries : placement_.chunks(u)) {
-      for (Unit v = key_units.end - 1; v >= key_units.begin; v = v - 1) append_pairs(query_rank, queries, key_rank, v, pairs);
+      for (Unit v = key_units.end - 1; v >= key_units.begin; v = v - 1) {
+        if (lags.contains(lag(u, v))) append_pairs(query_rank, queries, key_rank, v, pairs);
+      }
     }
   }
   return pairs;

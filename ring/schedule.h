@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hilbert/order.h"
+#include "ring/leg.h"
 #include "ring/needs.h"
 #include "ring/placement.h"
 #include "ring/problem.h"
@@ -71,7 +72,13 @@ class Schedule {
   /// What a ring that passes whole shards all the way round would send in the pass (to compare with).
   std::int64_t dense_ring_bytes(Pass pass) const;
   /// Bytes that rank k sends in the pass: what its transport must have counted afterwards.
-  std::int64_t sent_bytes(Pass pass, Rank k) const;
+  std::int64_t sent_bytes(Pass pass, Rank k) const { return sent_bytes(pass, k, leg({})); }
+  /// The same of a leg of it: rows that its steps need travel anew.
+  std::int64_t sent_bytes(Pass pass, Rank k, const Leg& leg) const;
+
+  /// Lags are 0, 1, ..., num_lags() - 1.
+  std::int64_t num_lags() const { return placement_.num_units(); }
+  Leg leg(LagRange lags) const;
 
   /// The problem in slices that go round the ring one behind the other, so that the accumulators of one travel while another is computed: each is a
   /// schedule of its own, for its part of batch or heads, whose rotations are the whole's. One rank alone has one slice, the whole.
@@ -82,10 +89,10 @@ class Schedule {
 
   /// The pairs that a rank folds on its own rows before (`below`: KV unit <= query unit) and after (`above`) all visits, and during the visit of
   /// another rank's rows (kKvUp: keys of `owner`, kQueryDown: queries of `owner`). Pairs that the pattern leaves empty are not listed. In the order
-  /// of the fold law.
-  std::vector<ChunkPair> own_pairs_below(Rank k) const;
-  std::vector<ChunkPair> own_pairs_above(Rank k) const;
-  std::vector<ChunkPair> visit_pairs(Rotation rotation, Rank visitor, Rank owner) const;
+  /// of the fold law; of some lags only, if they are given.
+  std::vector<ChunkPair> own_pairs_below(Rank k, LagRange lags = {}) const;
+  std::vector<ChunkPair> own_pairs_above(Rank k, LagRange lags = {}) const;
+  std::vector<ChunkPair> visit_pairs(Rotation rotation, Rank visitor, Rank owner, LagRange lags = {}) const;
 
   /// Table of the steps that happen, with what each rank receives (up to 8 ranks); at most `max_lines` lines, the middle left out.
   std::string to_text(Pass pass, std::int64_t max_lines) const;
@@ -108,6 +115,9 @@ class Schedule {
   StepTraffic bytes_of(Pass pass, Rotation rotation, const VisitRows& rows) const;
   std::int64_t total_bytes(Pass pass, Rotation rotation) const;
   std::string step_line(Pass pass, std::int64_t step, bool shows_ranks) const;
+  std::int64_t lag(Unit queries, Unit keys) const;
+  bool has_lag(Rank queries, Rank keys, LagRange lags) const;
+  bool is_step_of(std::int64_t step, LagRange lags) const;
   void append_pairs(Rank query_rank, Chunk queries, Rank key_rank, Unit keys, std::vector<ChunkPair>& pairs) const;
 
   Problem problem_;

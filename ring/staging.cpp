@@ -30,11 +30,11 @@ Tensor Staging::on_host(std::int64_t piece) {
           .columns = tensor_.columns};
 }
 
-void Staging::load(std::span<const std::byte> slab, const Tensor& target) {
+void Staging::load(std::span<const std::byte> slab, const Tensor& target, SlabLayout layout) {
   for (std::int64_t piece = 0; piece < num_pieces(); ++piece) {
     const Tensor host = on_host(piece);
     slot(piece).is_copied->wait();
-    redistribution_.to_shard(slab, host, SlabLayout::kTokenMajor, {.first = first_head(piece), .total = tensor_.heads});
+    redistribution_.to_shard(slab, host, layout, {.first = first_head(piece), .total = tensor_.heads});
     for (std::int64_t b = 0; b < host.batch; ++b) {
       device_.copy_in(target.row(b, first_head(piece), LocalRow(0)), host.row(b, 0, LocalRow(0)), host.size_bytes() / host.batch);
     }

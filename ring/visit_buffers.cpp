@@ -25,7 +25,7 @@ class LargestMessage {
 };
 
 /// Makes `sizes` large enough for one pass too.
-void cover_pass(VisitBufferSizes& sizes, const Schedule& schedule, Pass pass, Rank rank, MessagePath path) {
+void cover_pass(VisitBufferSizes& sizes, const Schedule& schedule, Pass pass, Rank rank, MessagePath path, bool in_legs) {
   const Rotation rotation = schedule.rotation(pass);
   const Side side = rotation == Rotation::kKvUp ? Side::kKeys : Side::kQueries;
   const Problem& problem = schedule.problem();
@@ -55,6 +55,12 @@ void cover_pass(VisitBufferSizes& sizes, const Schedule& schedule, Pass pass, Ra
     operands.note(sizes.operand_out, there.rows, own_rows);
     accumulators.note(sizes.start_out, there.rows - there.from_neighbour, own_rows);
     accumulators.note(sizes.home_in, there.rows - there.to_neighbour, own_rows);
+    if (!in_legs) continue;
+    // A leg's first step has no step before it, and its last none behind it.
+    accumulators.note(sizes.start_in, here.rows, all_rows);
+    accumulators.note(sizes.home_out, here.rows, all_rows);
+    accumulators.note(sizes.start_out, there.rows, own_rows);
+    accumulators.note(sizes.home_in, there.rows, own_rows);
   }
   sizes.num_slots = std::max(sizes.num_slots, std::min<std::int64_t>(num_visits, VisitBuffers::kSlots));
   sizes.operand_bytes = std::max(sizes.operand_bytes, most_rows * operand);
@@ -69,10 +75,10 @@ std::int64_t VisitBufferSizes::sum_of(std::int64_t ParcelBytes::*part) const {
   return sum;
 }
 
-VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Rank rank, MessagePath path) {
+VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Rank rank, MessagePath path, bool in_legs) {
   VisitBufferSizes sizes;
-  cover_pass(sizes, schedule, Pass::kForward, rank, path);
-  if (schedule.problem().with_gradient) cover_pass(sizes, schedule, Pass::kBackward, rank, path);
+  cover_pass(sizes, schedule, Pass::kForward, rank, path, in_legs);
+  if (schedule.problem().with_gradient) cover_pass(sizes, schedule, Pass::kBackward, rank, path, in_legs);
   return sizes;
 }
 

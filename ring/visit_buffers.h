@@ -32,8 +32,8 @@ struct VisitBufferSizes {
   std::int64_t sum_of(std::int64_t ParcelBytes::*part) const;
 };
 
-/// Buffers that serve every pass of the schedule's problem, in turn.
-VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Rank rank, MessagePath path);
+/// Buffers that serve every pass of the schedule's problem, in turn; `in_legs`: every leg of one, too, which begins and ends anywhere.
+VisitBufferSizes visit_buffer_sizes(const Schedule& schedule, Rank rank, MessagePath path, bool in_legs = false);
 
 /// The buffers themselves: allocated before a pass, nothing inside it.
 struct VisitBuffers {

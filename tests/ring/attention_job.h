@@ -58,18 +58,40 @@ inline std::vector<std::byte> input_slab(const Problem& problem, std::uint64_t s
   return slab;
 }
 
-/// Copies a rank's slab of a result to its place in the whole.
+/// How a tensor lies in a whole and in a slab: `outer` runs of tokens, `row` bytes a token.
+struct TokenRuns {
+  std::int64_t outer, row;
+};
+inline TokenRuns token_runs(const Problem& problem, ShardTensor t) {
+  const Shape& shape = problem.shape;
+  const std::int64_t real = size_bytes(arithmetic_type(problem.type));
+  if (t == ShardTensor::kLse) return {shape.batch * shape.heads, size_bytes(ElementType::kFloat32)};
+  if (t == ShardTensor::kRowMax || t == ShardTensor::kRowSum) return {shape.batch * shape.heads, real};
+  return {shape.batch, heads_of(shape, t) * shape.head_dim * real};
+}
+inline std::vector<std::byte> empty_slab(const Problem& problem, ShardTensor t, Range<SequenceIndex> tokens) {
+  const TokenRuns runs = token_runs(problem, t);
+  return std::vector<std::byte>(static_cast<std::size_t>(runs.outer * tokens.size() * runs.row));
+}
+
+/// Copies a rank's slab of a result to its place in the whole, and back.
 inline void place_slab(const Problem& problem, ShardTensor t, Range<SequenceIndex> tokens, const std::vector<std::byte>& slab,
                        std::vector<std::byte>& whole) {
-  const Shape& shape = problem.shape;
-  const bool is_lse = t == ShardTensor::kLse;
-  const std::int64_t outer = is_lse ? shape.batch * shape.heads : shape.batch;
-  const std::int64_t row = is_lse ? 4 : heads_of(shape, t) * shape.head_dim * size_bytes(arithmetic_type(problem.type));
-  whole.resize(static_cast<std::size_t>(outer * shape.tokens * row));
-  for (std::int64_t i = 0; i < outer; ++i) {
-    std::memcpy(whole.data() + (i * shape.tokens + tokens.begin.value) * row, slab.data() + i * tokens.size() * row,
-                static_cast<std::size_t>(tokens.size() * row));
+  const TokenRuns runs = token_runs(problem, t);
+  whole.resize(static_cast<std::size_t>(runs.outer * problem.shape.tokens * runs.row));
+  for (std::int64_t i = 0; i < runs.outer; ++i) {
+    std::memcpy(whole.data() + (i * problem.shape.tokens + tokens.begin.value) * runs.row, slab.data() + i * tokens.size() * runs.row,
+                static_cast<std::size_t>(tokens.size() * runs.row));
   }
+}
+inline std::vector<std::byte> take_slab(const Problem& problem, ShardTensor t, Range<SequenceIndex> tokens, const std::vector<std::byte>& whole) {
+  const TokenRuns runs = token_runs(problem, t);
+  std::vector<std::byte> slab = empty_slab(problem, t, tokens);
+  for (std::int64_t i = 0; i < runs.outer; ++i) {
+    std::memcpy(slab.data() + i * tokens.size() * runs.row, whole.data() + (i * problem.shape.tokens + tokens.begin.value) * runs.row,
+                static_cast<std::size_t>(tokens.size() * runs.row));
+  }
+  return slab;
 }
 
 /// Exact, but for the moment of setting up, whose prediction is an upper bound (it decides the peak in tiny problems only).
@@ -117,11 +139,8 @@ inline void run_rank(Transport& transport, const std::shared_ptr<const Schedule>
     outputs.insert(outputs.end(), {ShardTensor::kDq, ShardTensor::kDk, ShardTensor::kDv});
   }
   for (const ShardTensor t : outputs) {
-    const bool is_lse = t == ShardTensor::kLse;
-    const std::int64_t columns = is_lse ? 1 : shape.head_dim;
-    const ElementType type = is_lse ? ElementType::kFloat32 : real;
-    std::vector<std::byte> slab(static_cast<std::size_t>(shape.batch * tokens.size() * heads_of(shape, t) * columns * size_bytes(type)));
-    attention.store(t, type, slab);
+    std::vector<std::byte> slab = empty_slab(problem, t, tokens);
+    attention.store(t, t == ShardTensor::kLse ? ElementType::kFloat32 : real, slab);
     const std::lock_guard lock(mutex);
     place_slab(problem, t, tokens, slab, result.tensors[t]);
   }

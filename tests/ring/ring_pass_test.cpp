@@ -33,7 +33,7 @@ class TracedPass {
     for (const Buffer& buffer : buffers.front().operands) std::ranges::fill(buffer.bytes(), std::byte{0xEE});
     Travellers own{{operands_}, {}};
     if (pass == Pass::kBackward) own.accumulators = {accumulators_};
-    RingPass ring(schedule, pass, own, buffers, 0);
+    RingPass ring(schedule, pass, schedule.leg({}), own, buffers, 0);
     RingPass::start({&ring, 1});
     ring.leave_home();
     for (std::int64_t step = 1; step < schedule.num_ranks(); ++step) ring.step(step, [&](const Visit& visit) { check_visit(visit); });

@@ -99,6 +99,41 @@ TEST(Schedule, EveryAllowedPairIsFoldedExactlyOnceInBothPasses) {
   }
 }
 
+TEST(Schedule, LegsHoldEveryPairOfThePassOnceAndOnlyInTheirSteps) {
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    const std::int64_t ranks = 1 + static_cast<std::int64_t>(seed % 5);
+    const auto schedule = make_schedule(random_problem(seed, ranks), ranks);
+    Draw draw(seed);
+    const auto key = [](const ChunkPair& pair) { return std::pair(pair.queries.positions.begin.value, pair.keys.positions.begin.value); };
+    for (const Rotation rotation : {Rotation::kKvUp, Rotation::kQueryDown}) {
+      std::set<std::pair<std::int64_t, std::int64_t>> whole, in_legs;
+      std::size_t num_whole = 0, num_in_legs = 0;
+      const auto note = [&](const std::vector<ChunkPair>& pairs, auto& seen, std::size_t& count) {
+        for (const ChunkPair& pair : pairs) seen.insert(key(pair));
+        count += pairs.size();
+      };
+      const auto note_leg = [&](const Leg& leg, auto& seen, std::size_t& count) {
+        for (Rank k(0); k < Rank(ranks); ++k) {
+          note(schedule->own_pairs_below(k, leg.lags), seen, count);
+          note(schedule->own_pairs_above(k, leg.lags), seen, count);
+          for (std::int64_t step = leg.first_step; step < leg.end_step; ++step) {
+            note(schedule->visit_pairs(rotation, k, schedule->owner_visiting(rotation, k, step), leg.lags), seen, count);
+          }
+        }
+      };
+      note_leg(schedule->leg({}), whole, num_whole);
+      for (std::int64_t lag = 0; lag < schedule->num_lags();) {
+        const std::int64_t end = lag + draw.between(1, schedule->num_lags());
+        note_leg(schedule->leg({lag, end}), in_legs, num_in_legs);
+        lag = end;
+      }
+
+      EXPECT_EQ(in_legs, whole) << "seed " << seed;
+      EXPECT_EQ(num_in_legs, num_whole) << "seed " << seed;
+    }
+  }
+}
+
 TEST(Schedule, BackwardFoldsQueriesOfAKeyChunkFromItsOwnUnitUpwards) {
   for (std::uint64_t seed = 0; seed < kNumDraws; ++seed) {
     const std::int64_t ranks = 1 + static_cast<std::int64_t>(seed % 7);
