@@ -13,6 +13,7 @@ enum class ErrorKind {
   kUsage = 2,    ///< the caller asked for something that can't be: a flag, a specification, a rank count
   kInput = 3,    ///< a file or a tensor is not what it must be
   kFailure = 4,  ///< the machine failed: memory, disk, a library, another rank
+  kStopped = 5,  ///< a signal asked it to stop; what was done is saved
 };
 
 /// The one exception of this project. `what()` is a single line that names the thing, the value and the rule.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -7,12 +8,16 @@
 
 #include "core/error.h"
 #include "drivers/case_problem.h"
+#include "drivers/checkpoint.h"
 #include "drivers/commands.h"
 #include "drivers/description.h"
+#include "drivers/pass_totals.h"
 #include "drivers/pattern_options.h"
 #include "drivers/progress_bar.h"
+#include "drivers/run_in_legs.h"
 #include "drivers/run_ranks.h"
 #include "drivers/run_report.h"
+#include "drivers/stop_signal.h"
 #include "drivers/transport_choice.h"
 #include "drivers/units.h"
 #include "io/case_file.h"
@@ -22,6 +27,8 @@
 namespace hilbertring {
 
 namespace {
+
+constexpr double kMostMinutes = 1e6;
 
 CommandSyntax syntax() {
   return {"run",
@@ -34,6 +41,10 @@ CommandSyntax syntax() {
              {"allow-nonfinite", "", "compute even if inputs hold NaN or infinity"},
              {"record", "FILE.json", "append a JSON record of the run, one line"},
              {"force", "", "replace RESULT.h5 if it exists"}}},
+           {"Checkpoints (each of these options makes SIGTERM and SIGUSR1 save the state and end the run with status 5)",
+            {{"checkpoint-every", "MINUTES", "save the state so often, such as 10 or 0.5"},
+             {"checkpoint-dir", "DIR", "where RESULT.h5.checkpoint and the one before it are kept; else beside RESULT.h5"},
+             {"resume", "", "go on from the newest whole checkpoint, if there is one"}}},
            layout_options(),
            pattern_options()},
           "mpirun -np 4 hilbertring run case.h5 -o result.h5"};
@@ -44,6 +55,33 @@ void refuse_existing(const std::string& path, bool may_replace) {
   if (!may_replace && std::filesystem::exists(path, ignored)) throw usage_error("'" + path + "' exists; give --force to replace it");
 }
 
+bool has_checkpoints(const Arguments& arguments) {
+  return arguments.has("checkpoint-every") || arguments.has("checkpoint-dir") || arguments.has("resume");
+}
+
+/// Seconds from --checkpoint-every; 0 without it.
+double seconds_between_checkpoints(const Arguments& arguments) {
+  const auto text = arguments.text("checkpoint-every");
+  if (!text) return 0;
+  double minutes = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), minutes);
+  if (error != std::errc() || end != text->data() + text->size() || !(minutes > 0) || !(minutes <= kMostMinutes)) {
+    throw usage_error("--checkpoint-every is '" + *text + "', but must be minutes above 0, at most " + format_number(kMostMinutes));
+  }
+  return minutes * 60;
+}
+
+/// Where checkpoints lie: the result's path, in the directory for them.
+std::string checkpoint_base(const Arguments& arguments) {
+  namespace fs = std::filesystem;
+  const fs::path result = arguments.required_text("output");
+  const auto directory = arguments.text("checkpoint-dir");
+  if (!directory) return result.string();
+  std::error_code ignored;
+  if (!fs::is_directory(*directory, ignored)) throw usage_error("--checkpoint-dir is '" + *directory + "', but that is no directory");
+  return (fs::path(*directory) / result.filename()).string();
+}
+
 /// Everything that is settled before the first tensor is read.
 struct RunPlan {
   RunSetting setting;
@@ -51,14 +89,21 @@ struct RunPlan {
   RankTask task;
   std::int64_t predicted_bytes = 0;      ///< of the largest rank that this process knows of
   std::int64_t predicted_gpu_bytes = 0;  ///< likewise, on its GPU
+
+  /// Of what a rank hands out at a time.
+  ElementType largest_slab_type() const {
+    const ElementType state = arithmetic_type(task.schedule->problem().type);
+    return task.options.in_legs && size_bytes(state) > size_bytes(task.output_type) ? state : task.output_type;
+  }
 };
 
 /// Of the largest rank, on the host and on its GPU.
 void predict_peaks(const Job& job, RunPlan& plan) {
   const Schedule& schedule = *plan.task.schedule;
   const auto note_rank = [&](Rank rank) {
-    const RankMemory memory = predict_memory(schedule, rank, plan.layout.path(), plan.layout.num_threads, plan.task.output_type);
-    plan.predicted_bytes = std::max(plan.predicted_bytes, peak_with_slab(memory.host, schedule, rank, plan.task.output_type));
+    const RankMemory memory = predict_memory(schedule, rank, plan.layout.path(), plan.layout.num_threads, plan.task.output_type,
+                                             plan.task.options.staging_bytes, plan.task.options.in_legs);
+    plan.predicted_bytes = std::max(plan.predicted_bytes, peak_with_slab(memory.host, schedule, rank, plan.largest_slab_type()));
     plan.predicted_gpu_bytes = std::max(plan.predicted_gpu_bytes, memory.gpu.peak_bytes());
   };
   if (plan.layout.virtual_ranks() == 0) {
@@ -97,6 +142,7 @@ RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
   plan.task.options.backend = plan.layout.backend.backend;
   plan.task.options.gpu = plan.layout.backend.gpu_of(job.rank_on_node());
   plan.task.options.output_type = plan.task.output_type;
+  plan.task.options.in_legs = has_checkpoints(arguments);
   plan.task.input = &file;
   predict_peaks(job, plan);
   return plan;
@@ -151,6 +197,43 @@ RunTotals compute_on_loopback(const RunPlan& plan, ProgressBar& progress) {
   return totals;
 }
 
+/// The checkpoints of a run, for as long as it lasts.
+struct RunCheckpoints {
+  RunCheckpoints(const Job& job, const Arguments& arguments, const CaseFile& file, const RunPlan& plan, std::ostream& out)
+      : store(job, checkpoint_base(arguments),
+              {plan.task.schedule->problem(), std::string(to_string(plan.layout.backend.backend)),
+               input_fingerprint(file, plan.task.schedule->problem().with_gradient)}) {
+    of_ranks.store = &store;
+    of_ranks.stop = &stop;
+    of_ranks.seconds_between = seconds_between_checkpoints(arguments);
+    of_ranks.is_shared = plan.layout.virtual_ranks() > 0;
+    if (!arguments.has("resume")) return;
+    of_ranks.start = store.find(out);
+    if (of_ranks.start)
+      out << "resume   " << of_ranks.start->path << ": lag " << of_ranks.start->place.lag << " of the " << name_of(of_ranks.start->place.pass)
+          << " pass comes next\n";
+  }
+
+  CheckpointStore store;
+  StopSignal stop;
+  CheckpointPlan of_ranks;
+};
+
+/// Computes and completes the result.
+RunTotals compute(const Job& job, RunPlan& plan, Transport* transport, FileWriter& result) {
+  plan.task.output = &result;
+  ProgressBar progress("forward ", job.is_first());
+  if (transport != nullptr) show_progress(plan.task, progress);
+  RunTotals totals;
+  job.together([&] {
+    totals = transport != nullptr ? run_rank(*transport, plan.task) : compute_on_loopback(plan, progress);
+    for (const auto& [name, value] : result_attributes(plan.task.schedule->problem(), plan.setting, totals)) result.set_attribute(name, value);
+    result.commit();
+  });
+  progress.relabel("");
+  return totals;
+}
+
 }  // namespace
 
 int run_case(Job& job, const Arguments& arguments, std::ostream& out) {
@@ -160,22 +243,15 @@ int run_case(Job& job, const Arguments& arguments, std::ostream& out) {
   RunPlan plan = make_plan(job, arguments, *file);
   print_plan(out, plan);
   require_memory(plan);
+  std::optional<RunCheckpoints> checkpoints;
+  if (plan.task.options.in_legs) plan.task.checkpoints = &checkpoints.emplace(job, arguments, *file, plan, out).of_ranks;
   std::optional<JobTransport> transport;
   if (plan.layout.virtual_ranks() == 0) transport.emplace(job, plan.layout);
   require_gpu_memory(job, plan.layout.backend, plan.layout.virtual_ranks(), plan.predicted_gpu_bytes);
   const auto result = FileWriter::create(plan.setting.result_path, result_layout(plan), arguments.has("force"), job.communicator());
-  plan.task.output = result.get();
-  ProgressBar progress("forward ", job.is_first());
-  if (transport) show_progress(plan.task, progress);
-
+  const RunTotals totals = compute(job, plan, transport ? &transport->get() : nullptr, *result);
+  if (checkpoints) checkpoints->store.remove_all();
   const Problem& problem = plan.task.schedule->problem();
-  RunTotals totals;
-  job.together([&] {
-    totals = transport ? run_rank(transport->get(), plan.task) : compute_on_loopback(plan, progress);
-    for (const auto& [name, value] : result_attributes(problem, plan.setting, totals)) result->set_attribute(name, value);
-    result->commit();
-  });
-  progress.relabel("");
   out << report_text(problem, plan.setting, totals) << "wrote " << plan.setting.result_path << "\n";
   const auto record = arguments.text("record");
   if (record && job.is_first()) append_record(*record, record_json(problem, plan.setting, totals));

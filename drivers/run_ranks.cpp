@@ -10,6 +10,8 @@
 #include "core/buffer.h"
 #include "core/error.h"
 #include "drivers/machine.h"
+#include "drivers/pass_totals.h"
+#include "drivers/run_in_legs.h"
 #include "drivers/slab.h"
 #include "io/finite.h"
 #include "ring/agreement.h"
@@ -39,24 +41,49 @@ class RankRun {
 
   RunTotals execute() {
     load_inputs();
-    const PassReport forward = attention_.forward();
-    require_predicted_bytes("forward", forward);
-    store(ShardTensor::kO, TensorName::kO, task_.output_type);
-    store(ShardTensor::kLse, TensorName::kLse, ElementType::kFloat32);
-    totals_.forward = over_all_ranks(forward);
-    if (problem_.with_gradient) {
-      const PassReport backward = attention_.backward();
-      require_predicted_bytes("backward", backward);
-      store(ShardTensor::kDq, TensorName::kDq, task_.output_type);
-      store(ShardTensor::kDk, TensorName::kDk, task_.output_type);
-      store(ShardTensor::kDv, TensorName::kDv, task_.output_type);
-      totals_.backward = over_all_ranks(backward);
-      totals_.backward.allowed_pairs = totals_.forward.allowed_pairs;  // the same pairs are folded again
+    if (task_.checkpoints != nullptr) {
+      run_in_legs();
+    } else {
+      run_whole();
     }
     return finished_totals();
   }
 
  private:
+  void run_whole() {
+    totals_.forward = totals_of(Pass::kForward, attention_.forward());
+    store_forward();
+    if (!problem_.with_gradient) return;
+    totals_.backward = totals_of(Pass::kBackward, attention_.backward());
+    store_backward();
+  }
+
+  void run_in_legs() {
+    RunInLegs legs(transport_, task_, attention_, totals_);
+    const RunPlace place = legs.begin();
+    if (place.pass == Pass::kForward) legs.run(Pass::kForward, place.lag);
+    store_forward();
+    if (!problem_.with_gradient) return;
+    legs.run(Pass::kBackward, place.pass == Pass::kBackward ? place.lag : 0);
+    store_backward();
+  }
+
+  PassTotals totals_of(Pass pass, const PassReport& report) const {
+    require_predicted_bytes(transport_, pass, report);
+    return over_all_ranks(transport_, report);
+  }
+
+  void store_forward() {
+    store(ShardTensor::kO, TensorName::kO, task_.output_type);
+    store(ShardTensor::kLse, TensorName::kLse, ElementType::kFloat32);
+  }
+  void store_backward() {
+    store(ShardTensor::kDq, TensorName::kDq, task_.output_type);
+    store(ShardTensor::kDk, TensorName::kDk, task_.output_type);
+    store(ShardTensor::kDv, TensorName::kDv, task_.output_type);
+    totals_.backward.allowed_pairs = totals_.forward.allowed_pairs;  // the same pairs are folded again
+  }
+
   void load_inputs() {
     const Stopwatch stopwatch;
     load(ShardTensor::kQ, TensorName::kQ);
@@ -88,23 +115,6 @@ class RankRun {
     Buffer slab;
     agree(transport_, [&] { slab = Buffer(slab_bytes(name, problem_.shape, type, tokens_.size()), nullptr); });
     return slab;
-  }
-
-  /// The schedule is the law: bytes that differ from it mean that rows went astray, whatever the result looks like.
-  void require_predicted_bytes(const std::string& pass, const PassReport& report) const {
-    agree(transport_, [&] {
-      if (report.sent_bytes == report.predicted_bytes) return;
-      throw failure("the " + pass + " pass sent " + std::to_string(report.sent_bytes) + " bytes, but the schedule predicted " +
-                    std::to_string(report.predicted_bytes));
-    });
-  }
-
-  PassTotals over_all_ranks(const PassReport& report) const {
-    std::array<double, 2> times = {report.seconds, report.waiting_seconds};
-    std::array<std::int64_t, 3> counts = {report.allowed_pairs, report.sent_bytes, report.predicted_bytes};
-    transport_.all_reduce(std::span<double>(times), Reduction::kMax);
-    transport_.all_reduce(std::span<std::int64_t>(counts), Reduction::kSum);
-    return {times[0], times[1], counts[0], counts[1], counts[2]};
   }
 
   RunTotals finished_totals() {

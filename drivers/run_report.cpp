@@ -47,6 +47,9 @@ std::string report_text(const Problem& problem, const RunSetting& setting, const
   TextTable rest = name_value_table();
   rest.add_row({"files", "read and dealt out in " + format_seconds(totals.read_seconds) + ", gathered and written in " +
                              format_seconds(totals.write_seconds)});
+  if (totals.num_checkpoints > 0) {
+    rest.add_row({"checkpoints", format_count(totals.num_checkpoints) + " written in " + format_seconds(totals.checkpoint_seconds)});
+  }
   const std::string per_rank = setting.num_ranks > 1 ? " on the largest rank" : "";
   rest.add_row({"memory", format_bytes(totals.peak_bytes) + " of buffers at the peak" + per_rank + ", predicted " +
                               format_bytes(totals.predicted_peak_bytes) + "; process " + format_bytes(totals.resident_bytes)});
@@ -94,6 +97,8 @@ std::string record_json(const Problem& problem, const RunSetting& setting, const
       {"write_seconds", totals.write_seconds},
       {"forward", pass_json(totals.forward, Pass::kForward, shape.head_dim)}};
   if (problem.with_gradient) record["backward"] = pass_json(totals.backward, Pass::kBackward, shape.head_dim);
+  record["num_checkpoints"] = totals.num_checkpoints;
+  record["checkpoint_seconds"] = totals.checkpoint_seconds;
   record["peak_bytes"] = totals.peak_bytes;
   record["predicted_peak_bytes"] = totals.predicted_peak_bytes;
   record["resident_bytes"] = totals.resident_bytes;

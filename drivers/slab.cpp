@@ -24,7 +24,7 @@ std::int64_t heads_of(TensorName name, const Shape& shape) {
   }
 }
 
-std::int64_t columns_of(TensorName name, const Shape& shape) { return name == TensorName::kLse ? 1 : shape.head_dim; }
+std::int64_t columns_of(TensorName name, const Shape& shape) { return is_row_scalar(name) ? 1 : shape.head_dim; }
 
 std::int64_t slab_bytes(TensorName name, const Shape& shape, ElementType type, std::int64_t num_tokens) {
   return shape.batch * num_tokens * heads_of(name, shape) * columns_of(name, shape) * size_bytes(type);
@@ -33,7 +33,7 @@ std::int64_t slab_bytes(TensorName name, const Shape& shape, ElementType type, s
 std::int64_t element_index(TensorName name, const Shape& shape, std::int64_t num_tokens, std::int64_t batch, std::int64_t token, std::int64_t head,
                            std::int64_t column) {
   const std::int64_t heads = heads_of(name, shape);
-  if (name == TensorName::kLse) return (batch * heads + head) * num_tokens + token;
+  if (is_row_scalar(name)) return (batch * heads + head) * num_tokens + token;
   return ((batch * num_tokens + token) * heads + head) * columns_of(name, shape) + column;
 }
 

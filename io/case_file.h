@@ -19,8 +19,12 @@
 
 namespace hilbertring {
 
-enum class TensorName { kQ, kK, kV, kDo, kO, kLse, kDq, kDk, kDv };
-std::string_view to_string(TensorName name);  ///< "q", "k", "v", "do", "o", "lse", "dq", "dk", "dv": the dataset's name
+/// Inputs, results, and (checkpoints) the running state of the softmax.
+enum class TensorName { kQ, kK, kV, kDo, kO, kLse, kDq, kDk, kDv, kRowMax, kRowSum };
+/// "q", "k", "v", "do", "o", "lse", "dq", "dk", "dv", "row_max", "row_sum": the dataset's name.
+std::string_view to_string(TensorName name);
+/// One number for each query row, [B, H, N], at least float32: lse and the state.
+constexpr bool is_row_scalar(TensorName name) { return name == TensorName::kLse || name == TensorName::kRowMax || name == TensorName::kRowSum; }
 
 /// One dataset of a case or result file, as it is found.
 struct DatasetInfo {
@@ -50,7 +54,7 @@ class CaseFile {
   /// Attributes on "/" as text (numbers printed), name -> value in file order: what `info` shows of a result.
   virtual std::vector<std::pair<std::string, std::string>> attributes() const = 0;
 
-  /// Tokens [begin, end) of a tensor, out: [B, end - begin, heads, D] (lse: [B, H, end - begin]), row-major, in the dataset's own type. Large
+  /// Tokens [begin, end) of a tensor, out: [B, end - begin, heads, D] (row scalars: [B, H, end - begin]), row-major, in the dataset's own type. Large
   /// contiguous slabs; collective over comm (each rank its own range, maybe empty).
   virtual void read(TensorName name, Range<SequenceIndex> tokens, std::span<std::byte> out) = 0;
   /// All of /order (position -> sequence index); collective.

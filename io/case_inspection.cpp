@@ -52,7 +52,7 @@ ElementType float_type_of(const DatasetHandle& dataset, TensorName name, const s
   const auto type = element_type_of(datatype.get());
   if (!type) throw input_error(what + " has type " + describe_type(datatype.get()) + "; it must be float16, bfloat16, float32 or float64");
   const bool is_half = *type == ElementType::kFloat16 || *type == ElementType::kBfloat16;
-  if (name == TensorName::kLse && is_half) {
+  if (is_row_scalar(name) && is_half) {
     throw input_error(what + " has type " + std::string(to_string(*type)) + "; it must be float32 or float64");
   }
   return *type;
@@ -63,10 +63,10 @@ std::optional<FoundDataset> find_dataset(hid_t file, TensorName name, const std:
   DatasetHandle handle = open_dataset(file, std::string(to_string(name)), what);
   if (handle.get() < 0) return std::nullopt;
   DatasetInfo info{name, float_type_of(handle, name, what), shape_of(handle, what), read_text_attribute(handle.get(), "sha256", what)};
-  const bool is_lse = name == TensorName::kLse;
-  if (info.shape.size() != (is_lse ? 3 : 4)) {
+  const bool is_scalar = is_row_scalar(name);
+  if (info.shape.size() != (is_scalar ? 3 : 4)) {
     throw input_error(what + " has shape " + print_shape(info.shape) + "; it must have " +
-                      (is_lse ? "3 dimensions, [B, H, N]" : "4 dimensions, [B, N, heads, D]"));
+                      (is_scalar ? "3 dimensions, [B, H, N]" : "4 dimensions, [B, N, heads, D]"));
   }
   return FoundDataset{std::move(info), std::move(handle)};
 }

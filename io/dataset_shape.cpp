@@ -17,6 +17,8 @@ std::string_view to_string(TensorName name) {
     case TensorName::kLse: return "lse";
     case TensorName::kDq: return "dq";
     case TensorName::kDk: return "dk";
+    case TensorName::kRowMax: return "row_max";
+    case TensorName::kRowSum: return "row_sum";
     case TensorName::kDv: break;
   }
   return "dv";
@@ -24,7 +26,9 @@ std::string_view to_string(TensorName name) {
 
 std::vector<std::int64_t> dataset_shape(TensorName name, const Shape& shape) {
   switch (name) {
-    case TensorName::kLse: return {shape.batch, shape.heads, shape.tokens};
+    case TensorName::kLse:
+    case TensorName::kRowMax:
+    case TensorName::kRowSum: return {shape.batch, shape.heads, shape.tokens};
     case TensorName::kK:
     case TensorName::kV:
     case TensorName::kDk:
@@ -33,7 +37,7 @@ std::vector<std::int64_t> dataset_shape(TensorName name, const Shape& shape) {
   }
 }
 
-std::size_t token_dimension(TensorName name) { return name == TensorName::kLse ? 2 : 1; }
+std::size_t token_dimension(TensorName name) { return is_row_scalar(name) ? 2 : 1; }
 
 Slab token_slab(TensorName name, const std::vector<std::int64_t>& shape, Range<SequenceIndex> tokens, std::int64_t element_bytes,
                 std::size_t num_bytes, const std::string& what) {

@@ -11,13 +11,14 @@
 
 namespace hilbertring {
 
-/// All names of SPEC.md section 6, inputs first.
-inline constexpr std::array kTensorNames = {TensorName::kQ,   TensorName::kK,  TensorName::kV,  TensorName::kDo, TensorName::kO,
-                                            TensorName::kLse, TensorName::kDq, TensorName::kDk, TensorName::kDv};
+/// All names of datasets that the program knows, inputs first.
+inline constexpr std::array kTensorNames = {TensorName::kQ,  TensorName::kK,      TensorName::kV,     TensorName::kDo,
+                                            TensorName::kO,  TensorName::kLse,    TensorName::kDq,    TensorName::kDk,
+                                            TensorName::kDv, TensorName::kRowMax, TensorName::kRowSum};
 
-/// [B, N, H, D], [B, N, G, D], or for lse [B, H, N].
+/// [B, N, H, D], [B, N, G, D], or for row scalars [B, H, N].
 std::vector<std::int64_t> dataset_shape(TensorName name, const Shape& shape);
-/// The dimension that counts tokens: 1, or for lse 2.
+/// The dimension that counts tokens: 1, or for row scalars 2.
 std::size_t token_dimension(TensorName name);
 /// Tokens [begin, end) of a dataset of that shape. Throws usage_error, beginning with `what`, unless they lie in [0, N] and fill `num_bytes` of
 /// buffer.

@@ -1,0 +1,125 @@
+#include "drivers/run_in_legs.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <span>
+#include <string>
+
+#include "core/error.h"
+#include "drivers/pass_totals.h"
+#include "drivers/slab.h"
+#include "ring/agreement.h"
+#include "ring/redistribution.h"
+
+namespace hilbertring {
+
+namespace {
+
+/// A leg ends before anybody who asked the run to stop loses patience, and often enough for the checkpoints.
+constexpr double kMostSecondsOfLeg = 5;
+constexpr double kLegsBetweenCheckpoints = 4;
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+double seconds_of_leg(const CheckpointPlan& plan) {
+  return plan.seconds_between > 0 ? std::min(plan.seconds_between / kLegsBetweenCheckpoints, kMostSecondsOfLeg) : kMostSecondsOfLeg;
+}
+
+ShardTensor shard_tensor(TensorName name) {
+  switch (name) {
+    case TensorName::kRowMax: return ShardTensor::kRowMax;
+    case TensorName::kRowSum: return ShardTensor::kRowSum;
+    case TensorName::kDq: return ShardTensor::kDq;
+    case TensorName::kDk: return ShardTensor::kDk;
+    case TensorName::kDv: return ShardTensor::kDv;
+    default: return ShardTensor::kO;
+  }
+}
+
+}  // namespace
+
+RunInLegs::RunInLegs(Transport& transport, const RankTask& task, RingAttention& attention, RunTotals& totals)
+    : transport_(transport),
+      plan_(*task.checkpoints),
+      problem_(task.schedule->problem()),
+      attention_(attention),
+      totals_(totals),
+      tokens_(sequence_slab(problem_.shape.tokens, transport.num_ranks(), transport.rank())),
+      planner_(seconds_of_leg(*task.checkpoints)),
+      last_save_(now()) {}
+
+RunPlace RunInLegs::begin() {
+  if (!plan_.start) return {};
+  const Checkpoint& start = *plan_.start;
+  for (const TensorName name : state_names(start.place.pass)) {
+    const Buffer slab = make_slab(name);
+    start.state->read(name, tokens_, slab.bytes());
+    attention_.load(shard_tensor(name), slab.bytes());
+  }
+  attention_.resume_at(start.place.pass, start.place.lag);
+  totals_.forward = start.forward;
+  totals_.backward = start.backward;
+  return start.place;
+}
+
+void RunInLegs::run(Pass pass, std::int64_t first_lag) {
+  PassTotals& totals = pass == Pass::kForward ? totals_.forward : totals_.backward;
+  for (RunPlace place{pass, first_lag}; place.lag < attention_.num_lags();) {
+    const std::int64_t end = std::min(place.lag + planner_.num_lags(), attention_.num_lags());
+    const PassReport report = attention_.fold(pass, {place.lag, end});
+    require_predicted_bytes(transport_, pass, report);
+    const PassTotals leg = over_all_ranks(transport_, report);
+    planner_.note(end - place.lag, leg.seconds);
+    totals += leg;
+    place.lag = end;
+    if (place.lag == attention_.num_lags()) {
+      // Behind the last leg nothing is saved: what follows is quick, or the backward pass, whose state has another shape.
+      if (pass == Pass::kBackward || !problem_.with_gradient) return;
+      place = {Pass::kBackward, 0};
+    }
+    const bool is_due = plan_.seconds_between > 0 && now() - last_save_ >= plan_.seconds_between;
+    std::array<std::int64_t, 2> asked = {plan_.stop->is_asked() ? 1 : 0, is_due ? 1 : 0};
+    transport_.all_reduce(std::span<std::int64_t>(asked), Reduction::kMax);
+    if (asked[0] + asked[1] > 0) save(place);
+    if (asked[0] > 0) {
+      throw Error(ErrorKind::kStopped, "",
+                  "stopped by a signal before lag " + std::to_string(place.lag) + " of the " + std::string(name_of(place.pass)) +
+                      " pass; the state is in '" + plan_.store->newest_path() + "', run --resume goes on from it");
+    }
+    if (place.pass != pass) return;
+  }
+}
+
+/// Between the passes gradients are zero: the backward pass begins with them.
+void RunInLegs::save(const RunPlace& place) {
+  const double begin = now();
+  const auto create = [&] { plan_.shared_writer = plan_.store->create(place); };
+  const auto publish = [&] { plan_.store->publish(*plan_.shared_writer, place, totals_.forward, totals_.backward); };
+  const auto on_each_process = [&](const auto& step) {
+    if (!plan_.is_shared) return step();
+    agree(transport_, [&] {
+      if (transport_.rank() == Rank(0)) step();
+    });
+  };
+  on_each_process(create);
+  for (const TensorName name : state_names(place.pass)) {
+    const Buffer slab = make_slab(name);
+    attention_.store(shard_tensor(name), arithmetic_type(problem_.type), slab.bytes());
+    plan_.shared_writer->write(name, tokens_, slab.bytes());
+  }
+  transport_.barrier();
+  on_each_process(publish);
+  on_each_process([&] { plan_.shared_writer.reset(); });
+  last_save_ = now();
+  ++totals_.num_checkpoints;
+  totals_.checkpoint_seconds += last_save_ - begin;
+}
+
+Buffer RunInLegs::make_slab(TensorName name) const {
+  Buffer slab;
+  agree(transport_, [&] { slab = Buffer(slab_bytes(name, problem_.shape, arithmetic_type(problem_.type), tokens_.size()), nullptr); });
+  return slab;
+}
+
+}  // namespace hilbertring
