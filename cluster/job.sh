@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=hilbertring
 #SBATCH --open-mode=append
-# One run as a batch job: one task per rank, under srun or mpirun. See --help.
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+# One run as a batch job: one task per rank, under srun or mpirun; before its time is over it saves its state and goes on later. See --help.
 set -euo pipefail
 
 usage() {
@@ -11,12 +13,16 @@ cluster/job.sh: runs a case on the ranks of a Slurm job.
   sbatch --array=0-5 ... cluster/job.sh case-%a.h5 result-%a.h5        an array: %a is the task's number in it
 One task is one rank, as many on every node (--ntasks-per-node: without it Slurm may place 3 and 1); with GPUs ask for one per task (with mpirun:
 --gpus-per-node, since a remote node's ranks would see one GPU only).
+Two minutes before its time limit the ranks save their state beside the result, and the job queues itself again; after the failure of a node Slurm
+does that. Then the run goes on from the newest checkpoint, on as many ranks as there are, with the bits of an uninterrupted run.
 Works with --export=NONE. Variables, each with a default:
-  HILBERTRING      the program; else `hilbertring` on PATH
-  LAUNCHER         srun (pmix) or mpirun; else srun
-  FORCE            1: replace RESULT.h5
+  HILBERTRING         the program; else `hilbertring` on PATH
+  LAUNCHER            srun (pmix) or mpirun; else srun
+  FORCE               1: replace RESULT.h5
+  CHECKPOINT_MINUTES  between checkpoints, for failures; else 10. 0: none, and no going on
+  MAX_RESTARTS        how often the job may queue itself again; else 50
 Beside the result RESULT.h5.job/ keeps what the job was: version, environment, modules, nodes, the case's description and the output.
-Exit status: that of `hilbertring run`; 2 where the request itself can't be right, before anything runs.
+Exit status: that of `hilbertring run` (5: it was stopped, its state is saved, and it does not queue itself again); 2 where the request itself can't be right, before anything runs.
 HELP
 }
 
@@ -34,7 +40,15 @@ result=${2//%a/$array_task}
 shift 2
 program=$(command -v "${HILBERTRING:-hilbertring}") || refuse "no program '${HILBERTRING:-hilbertring}': set HILBERTRING or PATH"
 launcher=${LAUNCHER:-srun}
+checkpoint_minutes=${CHECKPOINT_MINUTES:-10}
+restarts=${SLURM_RESTART_COUNT:-0}
 tasks=${SLURM_NTASKS:-1}
+[[ ${MAX_RESTARTS:-50} =~ ^[0-9]+$ ]] || refuse "MAX_RESTARTS is '$MAX_RESTARTS', but must be a whole number"
+# A job that Slurm starts once more after its last line has nothing left to do.
+if ((restarts > 0)) && [[ -e $result && ! -e $result.checkpoint ]]; then
+  echo "job.sh: '$result' is there already"
+  exit 0
+fi
 [[ -r $input ]] || refuse "no case '$input' that can be read on $(hostname)"
 [[ $launcher == srun || $launcher == mpirun ]] || refuse "LAUNCHER is '$launcher', but must be srun or mpirun"
 
@@ -57,4 +71,26 @@ OMPI_MCA_ess_singleton_isolated=1 "$program" info "$input" --ranks "$tasks" >"$k
 unset SLURM_EXPORT_ENV
 launch=(srun --mpi=pmix --kill-on-bad-exit=1)
 [[ $launcher == srun ]] || launch=(mpirun -np "$tasks")
-"${launch[@]}" "$program" run "$input" -o "$result" ${FORCE:+--force} "$@" 2>&1 | tee "$keep/output.txt"
+options=(${FORCE:+--force})
+[[ $checkpoint_minutes == 0 ]] || options+=(--resume --checkpoint-every "$checkpoint_minutes")
+
+# Slurm warns this script alone (B: in --signal). The ranks are told through Slurm, or by mpirun, which hands SIGUSR1 on to all of them.
+is_time_over=no
+stop_ranks() {
+  is_time_over=yes
+  if [[ $launcher == srun ]]; then scancel --signal=TERM "$SLURM_JOB_ID"; else kill -USR1 "$ranks"; fi
+}
+[[ $checkpoint_minutes == 0 ]] || trap stop_ranks USR1
+"${launch[@]}" "$program" run "$input" -o "$result" "${options[@]}" "$@" > >(tee -a "$keep/output.txt") 2>&1 &
+ranks=$!
+status=0
+while kill -0 "$ranks" 2>/dev/null; do
+  wait "$ranks" && status=0 || status=$?
+done
+if ((status == 5)) && [[ $is_time_over == yes ]]; then
+  ((restarts < ${MAX_RESTARTS:-50})) || { echo "job.sh: started again $restarts times, as often as MAX_RESTARTS allows; the state is saved"; exit 5; }
+  echo "job.sh: the time is almost over; the job queues itself again"
+  scontrol requeue "$SLURM_JOB_ID"
+  sleep 600  # until Slurm ends this script
+fi
+exit "$status"

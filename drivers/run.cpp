@@ -211,7 +211,8 @@ struct RunCheckpoints {
     of_ranks.start = store.find(out);
     if (of_ranks.start)
       out << "resume   " << of_ranks.start->path << ": lag " << of_ranks.start->place.lag << " of the " << name_of(of_ranks.start->place.pass)
-          << " pass comes next\n";
+          << " pass comes next\n"
+          << std::flush;
   }
 
   CheckpointStore store;

@@ -17,7 +17,7 @@ require_cluster_tools() {
 # start_cluster: two nodes, and a directory of the test's own to work in; both end with the test. MINI_SLURM_DIR keeps two clusters apart.
 start_cluster() {
   require_cluster_tools
-  export MINI_SLURM_DIR=${MINI_SLURM_DIR:-/tmp/hilbertring-slurm} MINI_SLURM_CPUS=4 MINI_SLURM_GPUS=2
+  export MINI_SLURM_DIR=${MINI_SLURM_DIR:-/tmp/hilbertring-slurm} MINI_SLURM_CPUS=4 MINI_SLURM_GPUS=2 MINI_SLURM_NODE_TIMEOUT=10
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
   work=$(mktemp -d /tmp/hilbertring-jobs.XXXXXX)
   trap '"$here/mini-slurm.sh" stop >/dev/null 2>&1; rm -rf "$work"' EXIT
@@ -38,10 +38,12 @@ submit() {
 
 state_of() { scontrol -o show job "$1" 2>/dev/null | grep -o 'JobState=[A-Z_]*' | sort -u | cut -d= -f2; }
 
-# await JOB: until it is over, at most two minutes; prints the state.
+restarts_of() { scontrol -o show job "$1" 2>/dev/null | grep -o 'Restarts=[0-9]*' | head -1 | cut -d= -f2; }
+
+# await JOB: until it is over, at most four minutes; prints the state.
 await() {
   local state
-  for _ in {1..600}; do
+  for _ in {1..1200}; do
     state=$(state_of "$1")
     case $state in
       COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL) echo "$state"; return ;;
@@ -55,7 +57,7 @@ await() {
 expect() {
   [[ $2 == "$3" ]] && { printf 'passed  %s\n' "$1"; return; }
   printf 'FAILED  %s: %s instead of %s\n' "$1" "$3" "$2"
-  tail -n 20 job-*.log
+  tail -n 25 "job-${job:-}-"*.log
   failed=1
 }
 
