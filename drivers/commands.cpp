@@ -13,7 +13,7 @@ namespace {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {generate_command(), run_command(),   verify_command(), info_command(),
-                                           plan_command(),     bench_command(), suite_command()};
+                                           plan_command(),     bench_command(), suite_command(),  report_command()};
   return all;
 }
 

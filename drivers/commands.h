@@ -24,6 +24,7 @@ Command info_command();
 Command plan_command();
 Command bench_command();
 Command suite_command();
+Command report_command();
 
 /// What `run` does with these arguments; what it says goes to `out`, which is the first rank's affair.
 int run_case(Job& job, const Arguments& arguments, std::ostream& out);
