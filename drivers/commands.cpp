@@ -24,7 +24,7 @@ std::string overview() {
          "order.\n\nCommands:\n" +
          table.to_text(2) +
          "\n'hilbertring COMMAND --help' tells a command's options, 'hilbertring --version' the build.\n"
-         "Exit status: 0 good, 1 verification missed, 2 usage, 3 bad input file, 4 failure while running.\n";
+         "Exit status: 0 good, 1 verification missed, 2 usage, 3 bad input file, 4 failure while running, 5 stopped and saved.\n";
 }
 
 const Command& command_named(const std::string& name) {

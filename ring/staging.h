@@ -23,7 +23,7 @@ class Staging {
           const std::shared_ptr<MemoryMeter>& meter);
 
   /// Collective, as the redistribution is. `target` and `source` lie on the device.
-  void load(std::span<const std::byte> slab, const Tensor& target, SlabLayout layout);
+  void load(std::span<const std::byte> slab, const Tensor& target, SlabLayout layout = SlabLayout::kTokenMajor);
   void store(const ConstTensor& source, std::span<std::byte> slab, SlabLayout layout);
 
   /// Bytes of shared memory for it.
