@@ -21,7 +21,10 @@ CommandSyntax syntax() {
   return {"report",
           "Gathers a scaling experiment (cluster/scale) into a CSV, a Markdown table and plots, PNG and SVG; needs python3 with matplotlib.",
           {"SWEEP"},
-          {{"Report options", {{"output", "DIR", "the report", 'o'}, {"force", "", "replace DIR if it exists"}}}},
+          {{"Report options",
+            {{"output", "DIR", "the report", 'o'},
+             {"force", "", "replace DIR if it exists"},
+             {"python", "PROGRAM", "that has matplotlib; else python3 on PATH"}}}},
           "hilbertring report sweep -o sweep/report"};
 }
 
@@ -42,17 +45,17 @@ class Temporary {
 };
 
 /// The script's own exit status: it has said its line.
-int run_script(const fs::path& script, const std::string& sweep, const fs::path& out) {
+int run_script(const std::string& python, const fs::path& script, const std::string& sweep, const fs::path& out) {
   const pid_t child = ::fork();
-  if (child < 0) throw failure("no process can be started for python3");
+  if (child < 0) throw failure("no process can be started for " + python);
   if (child == 0) {
-    ::execlp("python3", "python3", script.c_str(), sweep.c_str(), out.c_str(), static_cast<char*>(nullptr));
+    ::execlp(python.c_str(), python.c_str(), script.c_str(), sweep.c_str(), out.c_str(), static_cast<char*>(nullptr));
     ::_exit(127);
   }
   int status = 0;
   ::waitpid(child, &status, 0);
-  if (!WIFEXITED(status)) throw failure("python3 was ended by a signal");
-  if (WEXITSTATUS(status) == 127) throw failure("python3 is not there: report needs it, and python3-matplotlib");
+  if (!WIFEXITED(status)) throw failure(python + " was ended by a signal");
+  if (WEXITSTATUS(status) == 127) throw failure("there is no program '" + python + "': report needs python3 with matplotlib; --python names it");
   return WEXITSTATUS(status);
 }
 
@@ -68,7 +71,7 @@ int report(Job& job, const Arguments& arguments) {
   const Temporary script(out.string() + ".partial.py");
   fs::remove_all(beside.path(), ignored);
   std::ofstream(script.path()) << kReportScript;
-  const int status = run_script(script.path(), sweep, beside.path());
+  const int status = run_script(arguments.text("python").value_or("python3"), script.path(), sweep, beside.path());
   constexpr int kNoPlots = 4;
   if (status != 0 && status != kNoPlots) return status;
   fs::remove_all(out, ignored);

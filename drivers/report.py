@@ -57,7 +57,8 @@ def figures_of(figures):
         "median_ms": 1e3 * figures["ring"]["median_seconds"],
         "p95_ms": 1e3 * figures["ring"]["p95_seconds"],
         "tflops": figures["teraflop_per_second"],
-        "hidden": figures["hidden_share"],
+        # Whoever waits longer than transfers take alone hides nothing.
+        "hidden": None if figures["hidden_share"] is None else max(0.0, figures["hidden_share"]),
         "sent_bytes": figures["sent_bytes"],
         "dense_ring_bytes": figures["dense_ring_bytes"],
     }
@@ -154,7 +155,7 @@ def write_markdown(points, path):
 
 
 class Plots:
-    """Panels of one pass each, a line for each series; what was not measured is marked at the bottom."""
+    """Panels of one pass each, a line for each series; what was not measured is marked above the frame."""
 
     def __init__(self, pyplot, points, out):
         self.plt, self.points, self.out = pyplot, points, out
@@ -171,18 +172,21 @@ class Plots:
                 has_lines |= self.line(axis, draw, of_pass, series, members, x, COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
             axis.set_xscale("log", base=2)
             axis.set_yscale(y_scale)
+            if y_scale == "log":
+                axis.yaxis.set_major_locator(self.plt.matplotlib.ticker.LogLocator(base=10, subs=(1, 2, 5)))
+                axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             ticks = sorted({p[x] for members in groups.values() for p in members})
             axis.set_xticks(ticks, [f"{t:,}" for t in ticks], rotation=30 if max(ticks) > 9999 else 0)
             axis.minorticks_off()
             axis.set_xlabel(x)
-            axis.set_title(of_pass)
+            axis.set_title(of_pass, pad=16)
             axis.grid(True, linewidth=0.4, alpha=0.5)
         axes[0][0].set_ylabel(y_label)
         if has_lines:
             handles, labels = axes[0][0].get_legend_handles_labels()
-            fig.legend(handles, labels, loc="outside lower center", ncols=1, frameon=False)
+            fig.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=1, frameon=False)
             for kind in ("png", "svg"):
-                fig.savefig(self.out / f"{name}.{kind}", dpi=200, metadata={"Date": None} if kind == "svg" else {"Software": None})
+                fig.savefig(self.out / f"{name}.{kind}", dpi=200, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else {"Software": None})
         self.plt.close(fig)
 
     def line(self, axis, draw, of_pass, series, members, x, colour, marker):
@@ -197,8 +201,9 @@ class Plots:
                 axis.plot([s[0] for s in shown], [shown[0][1] * shown[0][0] / s[0] for s in shown], color=colour, linewidth=0.8, linestyle=":")
         for point in members:
             if point["state"] != "measured":
-                axis.plot(point[x], 0.03, color=MISSED, marker="x", markersize=6, transform=axis.get_xaxis_transform(), clip_on=False, linestyle="none")
-                axis.annotate(point["state"], (point[x], 0.06), xycoords=axis.get_xaxis_transform(), fontsize=6, color=MISSED, ha="center")
+                # Above the frame, where no data can be, in the series' colour.
+                axis.plot(point[x], 1.03, color=colour, marker="x", markersize=5, transform=axis.get_xaxis_transform(), clip_on=False, linestyle="none")
+                axis.annotate(point["state"], (point[x], 1.05), xycoords=axis.get_xaxis_transform(), fontsize=6, color=MISSED, ha="center")
         return bool(shown)
 
     def all(self):
@@ -231,7 +236,7 @@ class Plots:
             axis.set_ylabel(label)
         axes[0].legend(frameon=False)
         for kind in ("png", "svg"):
-            fig.savefig(self.out / f"order.{kind}", dpi=200, metadata={"Date": None} if kind == "svg" else {"Software": None})
+            fig.savefig(self.out / f"order.{kind}", dpi=200, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else {"Software": None})
         self.plt.close(fig)
 
 
@@ -248,6 +253,7 @@ def load_pyplot():
     # The same records give the same bytes; text stays text.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "hilbertring", "font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7})
     import matplotlib.pyplot
+    import matplotlib.ticker
 
     return matplotlib.pyplot
 
@@ -260,7 +266,7 @@ def main():
     write_markdown(points, out / "report.md")
     pyplot = load_pyplot()
     if pyplot is None:
-        print("hilbertring report: no plots: python3 has no module matplotlib (package python3-matplotlib)", file=sys.stderr)
+        print("hilbertring report: no plots: python3 has no module matplotlib (package python3-matplotlib; --python names another)", file=sys.stderr)
         sys.exit(4)
     Plots(pyplot, points, out).all()
     print((out / "report.md").read_text().splitlines()[0])
