@@ -19,7 +19,7 @@ FileLayout full_layout(ElementType type) {
   layout.shape = {2, 37, 4, 2, 8};
   layout.specification.segment_lengths = {16, 37};
   layout.specification.dilation_rates = {1, 4};
-  for (const TensorName name : kTensorNames) layout.datasets.emplace_back(name, name == TensorName::kLse ? ElementType::kFloat32 : type);
+  for (const TensorName name : kTensorNames) layout.datasets.emplace_back(name, is_row_scalar(name) ? ElementType::kFloat32 : type);
   layout.has_order = true;
   return layout;
 }
@@ -31,7 +31,7 @@ std::vector<std::byte> whole_tensor(const FileLayout& layout, TensorName name, E
 
 std::vector<std::byte> part_of_tensor(const FileLayout& layout, TensorName name, ElementType type, Range<SequenceIndex> tokens) {
   const auto shape = dataset_shape(name, layout.shape);
-  const std::int64_t inner = name == TensorName::kLse ? 1 : shape[2] * shape[3];
+  const std::int64_t inner = is_row_scalar(name) ? 1 : shape[2] * shape[3];
   return slice(whole_tensor(layout, name, type), static_cast<std::size_t>(layout.shape.tokens), static_cast<std::size_t>(inner * size_bytes(type)),
                tokens);
 }
