@@ -62,7 +62,7 @@ int run_script(const std::string& python, const fs::path& script, const std::str
 /// DIR is complete or as it was: the report is made beside it.
 int report(Job& job, const Arguments& arguments) {
   job.require_one_rank("report");
-  const std::string sweep = arguments.operand(0);
+  const std::string& sweep = arguments.operand(0);
   const fs::path out = fs::path(arguments.required_text("output")).lexically_normal();
   std::error_code ignored;
   if (fs::exists(out, ignored) && !arguments.has("force")) throw usage_error("'" + out.string() + "' exists; give --force to replace it");

@@ -130,7 +130,8 @@ bool lay_out(BackwardPanel& panel, const Shape& shape, std::int64_t tile_rows, s
   const std::int64_t group = shape.heads_per_kv_head();
   const std::int64_t num_planes = shape.batch * shape.kv_heads;
   const std::int64_t bytes_of_plane = std::int64_t{queries->num_blocks} * keys->num_blocks * kScoreBlockBytes * group;
-  const std::int64_t planes = kv_planes_of_round(num_planes, keys->num_blocks * kScoreBlockRows / tile_rows, bytes_of_plane, slot_bytes);
+  const std::int64_t planes =
+      kv_planes_of_round(num_planes, std::int64_t{keys->num_blocks} * kScoreBlockRows / tile_rows, bytes_of_plane, slot_bytes);
   if (planes == 0) return false;
   panel.rounds.queries = *queries;
   panel.rounds.keys = *keys;

@@ -113,7 +113,8 @@ class CudaAttention final : public BlockAttention {
       rounds.counters = reinterpret_cast<std::int32_t*>(round_counters_.data());
       rounds.key_tiles_in_round = static_cast<std::int32_t>(keys.launch_ends.front() / rounds.num_rounds);
       rounds.query_tiles_in_round = static_cast<std::int32_t>(queries.launch_ends.front() / rounds.num_rounds);
-      check(cudaMemsetAsync(rounds.counters, 0, ScoreGradientRounds::num_counters(rounds.num_rounds) * sizeof(std::int32_t), stream_));
+      check(cudaMemsetAsync(rounds.counters, 0, static_cast<std::size_t>(ScoreGradientRounds::num_counters(rounds.num_rounds)) * sizeof(std::int32_t),
+                            stream_));
       launch_backward_in_rounds(launch_of(keys, pattern.causal()), launch_of(queries, pattern.causal()), rounds, operands);
     }
     return true;
