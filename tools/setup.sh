@@ -2,8 +2,11 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root
-readonly build_packages=(build-essential cmake ninja-build ccache pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libhwy-dev
-  libboost-program-options-dev nlohmann-json3-dev libssl-dev libgtest-dev libopenblas-dev python3-numpy python3-h5py)
+# What the program needs to be built; a container image is built with these alone (packaging/apptainer).
+readonly program_packages=(build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libhwy-dev
+  libboost-program-options-dev nlohmann-json3-dev libssl-dev)
+# And its tests and benchmarks.
+readonly build_packages=("${program_packages[@]}" ccache libgtest-dev libopenblas-dev python3-numpy python3-h5py)
 # The python of the system, because the packages above belong to it.
 readonly python=/usr/bin/python3
 install=yes

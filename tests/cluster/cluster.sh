@@ -3,7 +3,7 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 job_script=$here/../../cluster/job.sh
-skip() { echo "skipped: $*"; exit 77; }
+skip() { echo "skipped: batch jobs ($*)"; exit 77; }
 
 require_cluster_tools() {
   local tool
