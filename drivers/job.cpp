@@ -45,6 +45,10 @@ std::int64_t reduced(std::int64_t value, MPI_Op operation, MPI_Comm communicator
 Job::Job(int& argc, char**& argv) {
   // A program started without mpirun needs no daemon of Open MPI beside it; the setting means nothing to others and to jobs of several ranks.
   ::setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+  // All such processes of a user would make and remove one folder at the same time; alone in its job, a process needs none.
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr && std::getenv("PMIX_NAMESPACE") == nullptr) {
+    ::setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
+  }
   // Virtual ranks (threads) of a loopback job take turns in HDF5, and through it in MPI.
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
