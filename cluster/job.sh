@@ -35,6 +35,23 @@ refuse() {
 (($# >= 2)) || refuse "needs CASE.h5 and RESULT.h5 (see --help)"
 [[ -n ${SLURM_JOB_ID:-} ]] || refuse "runs inside a Slurm job: sbatch cluster/job.sh ... (see --help)"
 array_task=${SLURM_ARRAY_TASK_ID:-}
+# Of this task alone: one task's SLURM_JOB_ID is the number of the whole array.
+job=$SLURM_JOB_ID
+[[ -z $array_task ]] || job=${SLURM_ARRAY_JOB_ID}_$array_task
+
+# Slurm warns this script alone (B: in --signal), and a signal that nobody minds would end it. The ranks are told through Slurm, or by mpirun, which
+# hands SIGUSR1 on to all of them.
+is_time_over=no
+was_woken=no
+ranks=
+stop_ranks() {
+  is_time_over=yes
+  was_woken=yes
+  [[ ${CHECKPOINT_MINUTES:-10} != 0 && -n $ranks ]] || return 0
+  if [[ ${LAUNCHER:-srun} == srun ]]; then scancel --signal=TERM "$job"; else kill -USR1 "$ranks"; fi
+}
+trap stop_ranks USR1
+
 input=${1//%a/$array_task}
 result=${2//%a/$array_task}
 shift 2
@@ -44,11 +61,6 @@ checkpoint_minutes=${CHECKPOINT_MINUTES:-10}
 restarts=${SLURM_RESTART_COUNT:-0}
 tasks=${SLURM_NTASKS:-1}
 [[ ${MAX_RESTARTS:-50} =~ ^[0-9]+$ ]] || refuse "MAX_RESTARTS is '$MAX_RESTARTS', but must be a whole number"
-# A job that Slurm starts once more after its last line has nothing left to do.
-if ((restarts > 0)) && [[ -e $result && ! -e $result.checkpoint ]]; then
-  echo "job.sh: '$result' is there already"
-  exit 0
-fi
 [[ -r $input ]] || refuse "no case '$input' that can be read on $(hostname)"
 [[ $launcher == srun || $launcher == mpirun ]] || refuse "LAUNCHER is '$launcher', but must be srun or mpirun"
 
@@ -61,6 +73,14 @@ fi
 
 keep=$result.job
 mkdir -p "$keep"
+# A job that Slurm starts once more after it has written its result has nothing left to do.
+begun=$keep/begun-$SLURM_JOB_ID.txt
+if [[ -e $begun && $result -nt $begun ]]; then
+  rm -f "$result".checkpoint "$result".checkpoint-{new,old}
+  echo "job.sh: '$result' is there already"
+  exit 0
+fi
+[[ -e $begun ]] || { date >"$begun"; : >"$keep/output.txt"; }
 "$program" --version >"$keep/version.txt"
 env | sort >"$keep/environment.txt"
 { module list 2>&1 || echo "no modules here"; } >"$keep/modules.txt"
@@ -74,23 +94,25 @@ launch=(srun --mpi=pmix --kill-on-bad-exit=1)
 options=(${FORCE:+--force})
 [[ $checkpoint_minutes == 0 ]] || options+=(--resume --checkpoint-every "$checkpoint_minutes")
 
-# Slurm warns this script alone (B: in --signal). The ranks are told through Slurm, or by mpirun, which hands SIGUSR1 on to all of them.
-is_time_over=no
-stop_ranks() {
-  is_time_over=yes
-  if [[ $launcher == srun ]]; then scancel --signal=TERM "$SLURM_JOB_ID"; else kill -USR1 "$ranks"; fi
-}
-[[ $checkpoint_minutes == 0 ]] || trap stop_ranks USR1
-"${launch[@]}" "$program" run "$input" -o "$result" "${options[@]}" "$@" > >(tee -a "$keep/output.txt") 2>&1 &
+[[ $is_time_over == no || $checkpoint_minutes == 0 ]] ||
+  refuse "the job was warned of its time limit before the run began: --time must be longer, or the warning shorter (--signal=B:USR1@SECONDS)"
+exec 3> >(tee -a "$keep/output.txt")
+tee=$!
+"${launch[@]}" "$program" run "$input" -o "$result" "${options[@]}" "$@" >&3 2>&1 3>&- &
 ranks=$!
-status=0
-while kill -0 "$ranks" 2>/dev/null; do
+exec 3>&-
+# A signal ends `wait` before the ranks have ended.
+while :; do
+  was_woken=no
   wait "$ranks" && status=0 || status=$?
+  [[ $was_woken == yes ]] || break
 done
-if ((status == 5)) && [[ $is_time_over == yes ]]; then
+wait "$tee" || true
+# Where one rank ends with 5 a moment before another, srun may kill the other, and reports that.
+if [[ $is_time_over == yes && $checkpoint_minutes != 0 ]] && ((status == 5 || status > 128)); then
   ((restarts < ${MAX_RESTARTS:-50})) || { echo "job.sh: started again $restarts times, as often as MAX_RESTARTS allows; the state is saved"; exit 5; }
   echo "job.sh: the time is almost over; the job queues itself again"
-  scontrol requeue "$SLURM_JOB_ID"
+  scontrol requeue "$job"
   sleep 600  # until Slurm ends this script
 fi
 exit "$status"

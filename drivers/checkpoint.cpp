@@ -2,12 +2,17 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <system_error>
 #include <utility>
 
 #include "core/error.h"
 #include "drivers/pass_totals.h"
 #include "drivers/version.h"
+#include "io/agreement.h"
+#include "io/checksum.h"
+#include "io/seal.h"
+#include "ring/placement.h"
 
 namespace hilbertring {
 
@@ -27,6 +32,19 @@ nlohmann::ordered_json to_json(const PassTotals& totals) {
 
 PassTotals totals_from(const nlohmann::json& json) {
   return {json.at("seconds"), json.at("waiting_seconds"), json.at("allowed_pairs"), json.at("sent_bytes"), json.at("predicted_bytes")};
+}
+
+std::int64_t num_lags(const Problem& problem) {
+  const Specification& specification = problem.specification;
+  return ChunkPlacement(problem.shape.tokens, specification.chunk_for(problem.shape), specification.placement, 1).num_units();
+}
+
+/// A place that does not exist would end a pass that is not over.
+RunPlace place_from(const nlohmann::json& json, const Problem& problem, const std::string& path) {
+  const RunPlace place{json.at("pass") == std::string(name_of(Pass::kForward)) ? Pass::kForward : Pass::kBackward, json.at("next_lag")};
+  const bool is_pass = json.at("pass") == std::string(name_of(place.pass)) && (place.pass == Pass::kForward || problem.with_gradient);
+  if (is_pass && place.lag >= 0 && place.lag < num_lags(problem)) return place;
+  throw input_error(path + ": goes on with lag " + std::to_string(place.lag) + " of the pass " + json.at("pass").dump() + ", which this run has not");
 }
 
 /// All that a checkpoint says beside its state.
@@ -53,11 +71,17 @@ std::vector<TensorName> state_names(Pass pass) {
   return {TensorName::kRowMax, TensorName::kO, TensorName::kDq, TensorName::kDk, TensorName::kDv};
 }
 
-std::string input_fingerprint(const CaseFile& file, bool with_gradient) {
+std::string input_fingerprint(CaseFile& file, const Problem& problem) {
   std::string sums;
+  if (problem.specification.curve == Curve::kFile) {
+    const std::vector<std::int64_t> order = file.read_order();
+    Sha256 sum;
+    sum.add(std::as_bytes(std::span(order)));
+    sums = "order:" + sum.finish();
+  }
   for (const DatasetInfo& dataset : file.datasets()) {
     const bool is_input = dataset.name == TensorName::kQ || dataset.name == TensorName::kK || dataset.name == TensorName::kV ||
-                          (dataset.name == TensorName::kDo && with_gradient);
+                          (dataset.name == TensorName::kDo && problem.with_gradient);
     if (!is_input) continue;
     if (!dataset.sha256) {
       std::error_code ignored;
@@ -71,7 +95,10 @@ std::string input_fingerprint(const CaseFile& file, bool with_gradient) {
 }
 
 CheckpointStore::CheckpointStore(const Job& job, std::string base, RunIdentity identity)
-    : job_(job), base_(std::move(base)), identity_(std::move(identity)) {}
+    : job_(job), base_(std::move(base)), identity_(std::move(identity)) {
+  // Of a file without sums it is what the system says of it, which need not be the same on every node at once.
+  identity_.inputs = FileRanks(job_.communicator()).broadcast(identity_.inputs, 0);
+}
 
 /// Newest first, as far as the first rank sees them.
 std::vector<std::string> CheckpointStore::candidates() const {
@@ -100,13 +127,14 @@ std::optional<Checkpoint> CheckpointStore::find(std::ostream& out) const {
 }
 
 std::optional<Checkpoint> CheckpointStore::read(const std::string& path) const {
+  FileRanks(job_.communicator()).on_first_rank([&] { require_seal(path); });
   Checkpoint checkpoint{.path = path, .place = {}, .forward = {}, .backward = {}, .state = CaseFile::open(path, job_.communicator())};
   const auto text = attribute_of(*checkpoint.state);
   if (!text) throw input_error(path + ": the attribute '" + kAttribute + "' is missing; a checkpoint has it");
   require_same_run(*checkpoint.state, *text, path);
   try {
     const auto json = nlohmann::json::parse(*text);
-    checkpoint.place = {json.at("pass") == std::string(name_of(Pass::kForward)) ? Pass::kForward : Pass::kBackward, json.at("next_lag")};
+    checkpoint.place = place_from(json, identity_.problem, path);
     checkpoint.forward = totals_from(json.at("forward"));
     checkpoint.backward = totals_from(json.at("backward"));
   } catch (const nlohmann::json::exception& exception) {
@@ -128,7 +156,7 @@ void CheckpointStore::require_same_run(const CaseFile& file, const std::string& 
   const Problem& problem = identity_.problem;
   differs("specification", hilbertring::to_json(file.specification()), hilbertring::to_json(problem.specification));
   const nlohmann::json theirs = nlohmann::json::parse(text, nullptr, false), ours = description_of(identity_);
-  if (theirs.is_discarded()) throw input_error(path + ": the attribute '" + kAttribute + "' is no JSON");
+  if (!theirs.is_object()) throw input_error(path + ": the attribute '" + kAttribute + "' is no JSON object");
   for (const char* what : {"shape", "type", "with_gradient", "backend", "inputs"})
     differs(what, theirs.value(what, nlohmann::json()).dump(), ours.at(what).dump());
 }
@@ -157,7 +185,7 @@ std::unique_ptr<FileWriter> CheckpointStore::create(const RunPlace& place) const
   return FileWriter::create(base_ + ".checkpoint-new", layout, true, job_.communicator());
 }
 
-void CheckpointStore::publish(FileWriter& writer, const RunPlace& place, const PassTotals& forward, const PassTotals& backward) const {
+void CheckpointStore::complete(FileWriter& writer, const RunPlace& place, const PassTotals& forward, const PassTotals& backward) const {
   nlohmann::ordered_json text = description_of(identity_);
   text["pass"] = std::string(name_of(place.pass));
   text["next_lag"] = place.lag;
@@ -165,7 +193,10 @@ void CheckpointStore::publish(FileWriter& writer, const RunPlace& place, const P
   text["backward"] = to_json(backward);
   writer.set_attribute(kAttribute, text.dump());
   writer.commit();
-  if (!job_.is_first()) return;
+}
+
+void CheckpointStore::make_newest() const {
+  seal_file(base_ + ".checkpoint-new");
   std::error_code ignored;  // the first checkpoint has none before it
   fs::rename(base_ + ".checkpoint", base_ + ".checkpoint-old", ignored);
   std::error_code error;

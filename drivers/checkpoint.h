@@ -30,8 +30,9 @@ struct RunIdentity {
   std::string backend;  ///< "cpu", "cuda"
   std::string inputs;   ///< fingerprint of the case's tensors
 };
-/// SHA-256 sums of the inputs as the file states them, or else its size and time of change.
-std::string input_fingerprint(const CaseFile& file, bool with_gradient);
+/// SHA-256 sums of the inputs as the file states them, or else its size and time of change; and of its order, if that is used. Collective over the
+/// file's communicator.
+std::string input_fingerprint(CaseFile& file, const Problem& problem);
 
 /// A checkpoint that has been found whole.
 struct Checkpoint {
@@ -53,8 +54,10 @@ class CheckpointStore {
 
   // Over the file's communicator: all MPI ranks, or one of several virtual ranks.
   std::unique_ptr<FileWriter> create(const RunPlace& place) const;
-  /// Completes it; it is the newest from now on.
-  void publish(FileWriter& writer, const RunPlace& place, const PassTotals& forward, const PassTotals& backward) const;
+  /// Ends the writing of it.
+  void complete(FileWriter& writer, const RunPlace& place, const PassTotals& forward, const PassTotals& backward) const;
+  /// What was completed last is the newest from now on. Not collective: one rank does it.
+  void make_newest() const;
   /// The result is there: nobody needs them any more.
   void remove_all() const;
 

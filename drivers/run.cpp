@@ -199,10 +199,10 @@ RunTotals compute_on_loopback(const RunPlan& plan, ProgressBar& progress) {
 
 /// The checkpoints of a run, for as long as it lasts.
 struct RunCheckpoints {
-  RunCheckpoints(const Job& job, const Arguments& arguments, const CaseFile& file, const RunPlan& plan, std::ostream& out)
+  RunCheckpoints(const Job& job, const Arguments& arguments, CaseFile& file, const RunPlan& plan, std::ostream& out)
       : store(job, checkpoint_base(arguments),
               {plan.task.schedule->problem(), std::string(to_string(plan.layout.backend.backend)),
-               input_fingerprint(file, plan.task.schedule->problem().with_gradient)}) {
+               input_fingerprint(file, plan.task.schedule->problem())}) {
     of_ranks.store = &store;
     of_ranks.stop = &stop;
     of_ranks.seconds_between = seconds_between_checkpoints(arguments);

@@ -95,13 +95,13 @@ void RunInLegs::run(Pass pass, std::int64_t first_lag) {
 void RunInLegs::save(const RunPlace& place) {
   const double begin = now();
   const auto create = [&] { plan_.shared_writer = plan_.store->create(place); };
-  const auto publish = [&] { plan_.store->publish(*plan_.shared_writer, place, totals_.forward, totals_.backward); };
-  const auto on_each_process = [&](const auto& step) {
-    if (!plan_.is_shared) return step();
+  const auto complete = [&] { plan_.store->complete(*plan_.shared_writer, place, totals_.forward, totals_.backward); };
+  const auto on_first_rank = [&](const auto& step) {
     agree(transport_, [&] {
       if (transport_.rank() == Rank(0)) step();
     });
   };
+  const auto on_each_process = [&](const auto& step) { plan_.is_shared ? on_first_rank(step) : step(); };
   on_each_process(create);
   for (const TensorName name : state_names(place.pass)) {
     const Buffer slab = make_slab(name);
@@ -109,7 +109,8 @@ void RunInLegs::save(const RunPlace& place) {
     plan_.shared_writer->write(name, tokens_, slab.bytes());
   }
   transport_.barrier();
-  on_each_process(publish);
+  on_each_process(complete);
+  on_first_rank([&] { plan_.store->make_newest(); });
   on_each_process([&] { plan_.shared_writer.reset(); });
   last_save_ = now();
   ++totals_.num_checkpoints;

@@ -49,10 +49,9 @@ std::string Sha256::finish() {
   return text;
 }
 
-std::string file_range_sha256(const std::string& path, std::int64_t offset, std::int64_t num_bytes) {
+void add_file_range(Sha256& sum, const std::string& path, std::int64_t offset, std::int64_t num_bytes) {
   const FileDescriptor file = open_descriptor(path, O_RDONLY);
   std::vector<std::byte> piece(static_cast<std::size_t>(std::min(num_bytes, kPieceBytes)));
-  Sha256 sum;
   for (std::int64_t done = 0; done < num_bytes;) {
     const auto want = static_cast<std::size_t>(std::min(num_bytes - done, kPieceBytes));
     const ssize_t got = pread(file.get(), piece.data(), want, offset + done);
@@ -62,6 +61,11 @@ std::string file_range_sha256(const std::string& path, std::int64_t offset, std:
     sum.add({piece.data(), static_cast<std::size_t>(got)});
     done += got;
   }
+}
+
+std::string file_range_sha256(const std::string& path, std::int64_t offset, std::int64_t num_bytes) {
+  Sha256 sum;
+  add_file_range(sum, path, offset, num_bytes);
   return sum.finish();
 }
 

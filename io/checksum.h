@@ -29,7 +29,9 @@ class Sha256 {
   std::unique_ptr<evp_md_ctx_st, Free> context_;
 };
 
-/// SHA-256 of `num_bytes` bytes of a file from `offset` on, read in bounded pieces. Throws Error(kFailure).
+/// Adds `num_bytes` bytes of a file from `offset` on, read in bounded pieces. Throws Error(kFailure).
+void add_file_range(Sha256& sum, const std::string& path, std::int64_t offset, std::int64_t num_bytes);
+/// The sum of these alone.
 std::string file_range_sha256(const std::string& path, std::int64_t offset, std::int64_t num_bytes);
 
 }  // namespace hilbertring

@@ -129,8 +129,9 @@ void remove_partial_directory(const std::string& path) noexcept {
   std::filesystem::remove_all(partial_path(path), ignored);
 }
 
-void write_text_file(const std::string& path, const std::string& text) {
-  const FileDescriptor file = open_descriptor(path, O_WRONLY | O_CREAT | O_TRUNC);
+namespace {
+
+void write_and_sync(const FileDescriptor& file, const std::string& path, const std::string& text) {
   for (std::size_t done = 0; done < text.size();) {
     const ssize_t written = write(file.get(), text.data() + done, text.size() - done);
     if (written < 0 && errno == EINTR) continue;
@@ -139,6 +140,14 @@ void write_text_file(const std::string& path, const std::string& text) {
   }
   if (fsync(file.get()) != 0) throw failure(path + ": can't be synced: " + last_reason());
 }
+
+}  // namespace
+
+void write_text_file(const std::string& path, const std::string& text) {
+  write_and_sync(open_descriptor(path, O_WRONLY | O_CREAT | O_TRUNC), path, text);
+}
+
+void append_to_file(const std::string& path, const std::string& text) { write_and_sync(open_descriptor(path, O_WRONLY | O_APPEND), path, text); }
 
 std::string read_text_file(const std::string& path) {
   std::error_code problem;

@@ -52,6 +52,8 @@ void remove_partial_directory(const std::string& path) noexcept;
 
 /// Writes and syncs a whole file. Throws failure.
 void write_text_file(const std::string& path, const std::string& text);
+/// Appends to a file and syncs it. Throws failure.
+void append_to_file(const std::string& path, const std::string& text);
 /// Throws input_error if it can't be read.
 std::string read_text_file(const std::string& path);
 
