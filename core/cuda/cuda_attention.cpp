@@ -18,6 +18,9 @@ namespace {
 
 /// Rows are copied 16 bytes at a time.
 constexpr std::uintptr_t kTensorAlignment = 16;
+/// Tiles of heads that go together (`TileRows::tiles_at_once`): several for each multiprocessor, and few enough for a head's rows to stay in the
+/// second-level cache.
+constexpr std::int64_t kTilesAtOnce = 512;
 
 void check_alignment(const std::string& name, const ConstTensor& tensor) {
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
@@ -45,7 +48,9 @@ class CudaAttention final : public BlockAttention {
          {std::pair<const char*, ConstTensor>{"q", operands.q}, {"k", operands.k}, {"v", operands.v}, {"o", operands.o}}) {
       check_alignment(name, tensor);
     }
-    const ResidentList& list = lists_.get({pattern, pairs, Owner::kQueries, forward_tile_rows(operands.q.type, operands.q.columns)});
+    TileRows rows = forward_tile_rows(operands.q.type, operands.q.columns);
+    rows.tiles_at_once = kTilesAtOnce;
+    const ResidentList& list = lists_.get({pattern, pairs, Owner::kQueries, rows});
     auto* const counter = pattern.causal() == Causal::kSequence ? reinterpret_cast<unsigned long long*>(counter_.data()) : nullptr;
     visit_element_type(operands.q.type, [&]<class Stored>(Stored) {
       run(list, pattern.causal(), operands.times, [&](const Launch& launch) { launch_forward<Stored>(launch, operands, counter); });
@@ -83,8 +88,9 @@ class CudaAttention final : public BlockAttention {
       check_alignment(name, tensor);
     }
     visit_element_type(operands.q.type, [&]<class Stored>(Stored) {
-      const TileRows rows = backward_tile_rows(operands.q.type, operands.q.columns);
+      TileRows rows = backward_tile_rows(operands.q.type, operands.q.columns);
       if (backward_in_rounds(pattern, operands, pairs, rows)) return;
+      rows.tiles_at_once = kTilesAtOnce;
       run(lists_.get({pattern, pairs, Owner::kQueries, rows}), pattern.causal(), operands.times,
           [&](const Launch& launch) { launch_query_gradient<Stored>(launch, operands); });
       run(lists_.get({pattern, pairs, Owner::kKeys, rows}), pattern.causal(), operands.times,

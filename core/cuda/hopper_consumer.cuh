@@ -17,8 +17,8 @@ struct Consumer {
   bool is_first_lane;
 
   __device__ Consumer() {
-    int thread = static_cast<int>(threadIdx.x) - kWarpgroupThreads;
-    asm volatile("" : "+r"(thread));
+    // By a shuffle that changes nothing: else the assembler would ask the special register again and again.
+    const int thread = __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x) - kWarpgroupThreads, static_cast<int>(threadIdx.x) % kWarpThreads);
     group = uniform(static_cast<unsigned>(thread / kWarpgroupThreads));
     first_row = thread / kWarpThreads * 16 + thread % kWarpThreads / 4;
     first_column = thread % 4 * 2;

@@ -86,143 +86,172 @@ __device__ void pass_turn(unsigned group) {
   meet_later(static_cast<int>(group + 1 == kGroups ? 1 : 2 + group), 2 * kWarpgroupThreads);
 }
 
-/// What a warpgroup holds in registers between steps.
-template <int kColumns>
-struct HopperForwardState {
-  HopperScores scores;
-  HopperProbabilities probabilities;
-  HopperOutput<kColumns> o;
-  float max[2], sum[2], rescale[2];
-};
-
-/// The first step of all, which has no product of a step before to run beside.
+/// A warpgroup of consumers: what it holds in registers, and its steps. The way from scores to probabilities is what it takes longest for: all else
+/// is done while products run that it must wait for anyway.
 template <class Stored, int kColumns>
-__device__ __forceinline__ void fold_first_step(const HopperForwardBlock<Stored, kColumns>& block, const Consumer& me, unsigned flags,
-                                                HopperForwardState<kColumns>& state) {
-  auto& shared = block.shared;
-  load_sums(block.p, me, shared.own[0], state.max, state.sum);
-  load_part(block.p.o, me, shared.own[0], state.o);
-  pin(state.scores);
-  begin_products();
-  begin_scores<Stored>(state.scores, shared, me.group, 0, 0);
-  wait_for_groups<0>();
-  pin(state.scores);
-  finish_scores(block, me, state.scores, 0, 0, flags);
-  block.barriers.keys.release({}, me.is_first_lane);
-  fold_scores(state.scores, block.p.score_factor, state.max, state.sum, state.rescale);
-  rescale_output(state.o, state.rescale);
-  round_probabilities<Stored>(state.scores, state.probabilities);
-}
+class HopperForwardConsumer {
+ public:
+  __device__ __forceinline__ explicit HopperForwardConsumer(const HopperForwardBlock<Stored, kColumns>& block) : block_(block) {}
 
-/// Hands in the scores of a step and the product of the step before, when it is the warpgroup's turn, and waits for the scores.
-template <class Stored, int kColumns>
-__device__ __forceinline__ void take_turn(const HopperForwardBlock<Stored, kColumns>& block, const Consumer& me, unsigned query_slot, int key_stage,
-                                          const typename HopperForwardBlock<Stored, kColumns>::StagePlace& value_stage, bool has_values,
-                                          HopperForwardState<kColumns>& state) {
-  wait_for_turn(me.group);
-  pin(state.scores);
-  pin(state.o);
-  begin_products();
-  begin_scores<Stored>(state.scores, block.shared, me.group, query_slot, key_stage);
-  if (!has_values) block.barriers.values.wait_until_full(value_stage);
-  begin_products();
-  begin_output<Stored, kColumns>(state.o, state.probabilities, block.shared, value_stage.index);
-  pass_turn<HopperForwardShape<kColumns>::kGroups>(me.group);
-  wait_for_groups<1>();
-  pin(state.scores);
-}
+  __device__ __forceinline__ void run() {
+    constexpr int kGroups = HopperForwardShape<kColumns>::kGroups;
+    unsigned long long& num_masked_pairs = block_.shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4];
+    if (me_.is_first_lane) num_masked_pairs = 0;
+    if (me_.group == kGroups - 1) pass_turn<kGroups>(me_.group);
+    fold_steps();
+    // The last turn that was passed on.
+    if (me_.group == 0) wait_for_turn(me_.group);
+    if (me_.is_first_lane && block_.p.pair_counter != nullptr) atomicAdd(block_.p.pair_counter, num_masked_pairs);
+  }
 
-/// The product of the last step of all.
-template <class Stored, int kColumns>
-__device__ __forceinline__ void finish_last_step(const HopperForwardBlock<Stored, kColumns>& block,
-                                                 const typename HopperForwardBlock<Stored, kColumns>::StagePlace& value_stage,
-                                                 HopperForwardState<kColumns>& state) {
-  block.barriers.values.wait_until_full(value_stage);
-  pin(state.o);
-  begin_products();
-  begin_output<Stored, kColumns>(state.o, state.probabilities, block.shared, value_stage.index);
-  wait_for_groups<0>();
-  pin(state.o);
-}
-
-/// Folds the steps of all tiles. Barriers are asked early whether they are open: the answer takes time, in which there is other work.
-template <class Stored, int kColumns>
-__device__ __forceinline__ void consume_steps(const HopperForwardBlock<Stored, kColumns>& block, const Consumer& me) {
+ private:
   using Block = HopperForwardBlock<Stored, kColumns>;
-  const auto& p = block.p;
-  auto& shared = block.shared;
-  auto& barriers = block.barriers;
-  typename Block::StagePlace key_stage, value_stage;
-  typename Block::SlotPlace slot;
-  HopperForwardState<kColumns> state;
+  enum class StepKind { kAny, kPlain };  ///< kPlain: of a tile that has begun, and nothing to be masked: nearly all, and a loop of their own
 
-  barriers.keys.wait_until_full(key_stage);
-  unsigned flags = flags_of(shared.steps[key_stage.index]);
-  if ((flags & PublishedStep::kEnd) != 0) return;
-  barriers.queries.wait_until_full(slot);
-  fold_first_step(block, me, flags, state);
-  key_stage.advance();
-  barriers.keys.wait_until_full(key_stage);
-  flags = flags_of(shared.steps[key_stage.index]);
-  bool has_values = barriers.values.is_full(value_stage);
-  while ((flags & PublishedStep::kEnd) == 0) {
-    auto next_slot = slot;
+  __device__ __forceinline__ void fold_steps() {
+    auto& barriers = block_.barriers;
+    barriers.keys.wait_until_full(key_stage_);
+    read_flags();
+    if ((flags_ & PublishedStep::kEnd) != 0) return;
+    barriers.queries.wait_until_full(slot_);
+    fold_first_step();
+    while (true) {
+      while (flags_ == PublishedStep::kNone) fold_step<StepKind::kPlain>();
+      if ((flags_ & PublishedStep::kEnd) != 0) break;
+      fold_step<StepKind::kAny>();
+    }
+    softmax_.add_step();
+    barriers.values.wait_until_full(value_stage_);
+    pin(o_);
+    begin_products();
+    begin_output<Stored, kColumns>(o_, probabilities_, block_.shared, value_stage_.index);
+    wait_for_groups<0>();
+    pin(o_);
+    store_sums(block_.p, me_, block_.shared.own[slot_.index], softmax_.max, softmax_.sum);
+    store_part(block_.p.o, me_, block_.shared.own[slot_.index], o_);
+  }
+
+  /// Rows that have seen no key yet hold zeros: these need not be read.
+  __device__ __forceinline__ void load_output(const float (&max)[2]) {
+    if (__any_sync(0xffffffffU, max[0] != -INFINITY || max[1] != -INFINITY)) {
+      load_part(block_.p.o, me_, block_.shared.own[slot_.index], o_);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kColumns / 2; ++i) o_[i / 4][i % 4] = 0.0F;
+    }
+  }
+
+  /// Of the step whose keys are in `key_stage_`.
+  __device__ __forceinline__ void read_flags() {
+    flags_ = flags_of(block_.shared.steps[key_stage_.index]) | (block_.p.score_sign != 1.0F ? PublishedStep::kIsPartial : PublishedStep::kNone);
+  }
+
+  /// The first step of all, which has no product of a step before to run beside.
+  __device__ __forceinline__ void fold_first_step() {
+    auto& shared = block_.shared;
+    load_sums(block_.p, me_, shared.own[0], softmax_.max, softmax_.sum);
+    load_output(softmax_.max);
+    pin(scores_);
+    begin_products();
+    begin_scores<Stored>(scores_, shared, me_.group, 0, 0);
+    wait_for_groups<0>();
+    pin(scores_);
+    finish_scores(block_, me_, scores_, 0, 0, flags_);
+    block_.barriers.keys.release({}, me_.is_first_lane);
+    if (softmax_.raise_max(scores_, block_.p.score_factor)) rescale_output(o_, softmax_.rescale);
+    softmax_.template exponentiate<0>(scores_, block_.p.score_factor);
+    softmax_.template exponentiate<1>(scores_, block_.p.score_factor);
+    round_probabilities<Stored>(scores_, probabilities_);
+    key_stage_.advance();
+    block_.barriers.keys.wait_until_full(key_stage_);
+    read_flags();
+    has_values_ = block_.barriers.values.is_full(value_stage_);
+  }
+
+  /// Hands in the scores of a step and the product of the step before, when it is the warpgroup's turn, and waits for the scores. Meanwhile the step
+  /// before is summed up.
+  __device__ __forceinline__ void take_turn(unsigned query_slot) {
+    wait_for_turn(me_.group);
+    pin(scores_);
+    pin(o_);
+    begin_products();
+    begin_scores<Stored>(scores_, block_.shared, me_.group, query_slot, key_stage_.index);
+    if (!has_values_) block_.barriers.values.wait_until_full(value_stage_);
+    begin_products();
+    begin_output<Stored, kColumns>(o_, probabilities_, block_.shared, value_stage_.index);
+    pass_turn<HopperForwardShape<kColumns>::kGroups>(me_.group);
+    softmax_.add_step();
+    wait_for_groups<1>();
+    pin(scores_);
+  }
+
+  /// Barriers are asked early whether they are open: the answer takes time, in which there is other work.
+  template <StepKind kKind>
+  __device__ __forceinline__ void fold_step() {
+    const auto& p = block_.p;
+    auto& shared = block_.shared;
+    auto& barriers = block_.barriers;
+    const bool begins_tile = kKind == StepKind::kAny && (flags_ & PublishedStep::kBeginsTile) != 0;
+    auto next_slot = slot_;
     float next_max[2], next_sum[2];
-    if ((flags & PublishedStep::kBeginsTile) != 0) [[unlikely]] {
+    if (begins_tile) {
       next_slot.advance();
       barriers.queries.wait_until_full(next_slot);
-      load_sums(p, me, shared.own[next_slot.index], next_max, next_sum);
+      query_slot_ = uniform(static_cast<unsigned>(next_slot.index));
+      load_sums(p, me_, shared.own[next_slot.index], next_max, next_sum);
     }
-    take_turn(block, me, uniform(static_cast<unsigned>(next_slot.index)), key_stage.index, value_stage, has_values, state);
-    if ((flags & PublishedStep::kIsPartial) != 0 || p.score_sign != 1.0F) [[unlikely]] {
-      finish_scores(block, me, state.scores, next_slot.index, key_stage.index, flags);
-    }
-    pin(state.scores);
-    barriers.keys.release(key_stage, me.is_first_lane);
-    key_stage.advance();
-    const bool has_keys = barriers.keys.is_full(key_stage);
-    if ((flags & PublishedStep::kBeginsTile) != 0) [[unlikely]] {
-      store_sums(p, me, shared.own[slot.index], state.max, state.sum);
+    take_turn(query_slot_);
+    if constexpr (kKind == StepKind::kAny) finish_scores(block_, me_, scores_, next_slot.index, key_stage_.index, flags_);
+    if (begins_tile) {
+      store_sums(p, me_, shared.own[slot_.index], softmax_.max, softmax_.sum);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        state.max[half] = next_max[half];
-        state.sum[half] = next_sum[half];
+        softmax_.max[half] = next_max[half];
+        softmax_.sum[half] = next_sum[half];
       }
     }
-    fold_scores(state.scores, p.score_factor, state.max, state.sum, state.rescale);
-    wait_for_groups<0>();
-    pin(state.o);
-    barriers.values.release(value_stage, me.is_first_lane);
-    value_stage.advance();
-    has_values = barriers.values.is_full(value_stage);
-    if ((flags & PublishedStep::kBeginsTile) != 0) [[unlikely]] {
-      store_part(p.o, me, shared.own[slot.index], state.o);
-      barriers.queries.release(slot, me.is_first_lane);
-      slot = next_slot;
-      load_part(p.o, me, shared.own[slot.index], state.o);
+    barriers.keys.release(key_stage_, me_.is_first_lane);
+    key_stage_.advance();
+    const bool has_keys = barriers.keys.is_full(key_stage_);
+    const bool rises = softmax_.raise_max(scores_, p.score_factor);
+    softmax_.template exponentiate<0>(scores_, p.score_factor);
+    const auto last_value_stage = value_stage_;
+    value_stage_.advance();
+    has_values_ = barriers.values.is_full(value_stage_);
+    if constexpr (kKind == StepKind::kPlain) {
+      pin(scores_);
+      // A branch also keeps the assembler from waiting for the product before the exponentials.
+      if (!has_keys) barriers.keys.wait_until_full(key_stage_);
     }
-    if (!has_keys) barriers.keys.wait_until_full(key_stage);
-    flags = flags_of(shared.steps[key_stage.index]);
-    rescale_output(state.o, state.rescale);
-    round_probabilities<Stored>(state.scores, state.probabilities);
+    wait_for_groups<0>();
+    pin(o_);
+    barriers.values.release(last_value_stage, me_.is_first_lane);
+    if (begins_tile) {
+      store_part(p.o, me_, shared.own[slot_.index], o_);
+      barriers.queries.release(slot_, me_.is_first_lane);
+      slot_ = next_slot;
+      load_output(next_max);
+    }
+    if (rises) rescale_output(o_, softmax_.rescale);
+    // Not before the queries of the tile before were released: the next step's tile may be waiting for their room.
+    if (kKind == StepKind::kAny && !has_keys) barriers.keys.wait_until_full(key_stage_);
+    read_flags();
+    softmax_.template exponentiate<1>(scores_, p.score_factor);
+    round_probabilities<Stored>(scores_, probabilities_);
   }
-  finish_last_step(block, value_stage, state);
-  store_sums(p, me, shared.own[slot.index], state.max, state.sum);
-  store_part(p.o, me, shared.own[slot.index], state.o);
-}
 
-template <class Stored, int kColumns>
-__device__ __forceinline__ void consume(const HopperForwardBlock<Stored, kColumns>& block) {
-  constexpr int kGroups = HopperForwardShape<kColumns>::kGroups;
-  const Consumer me;
-  unsigned long long& num_masked_pairs = block.shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4];
-  if (me.is_first_lane) num_masked_pairs = 0;
-  if (me.group == kGroups - 1) pass_turn<kGroups>(me.group);
-  consume_steps(block, me);
-  // The last turn that was passed on.
-  if (me.group == 0) wait_for_turn(me.group);
-  if (me.is_first_lane && block.p.pair_counter != nullptr) atomicAdd(block.p.pair_counter, num_masked_pairs);
-}
+  const Block& block_;
+  const Consumer me_;
+  typename Block::StagePlace key_stage_, value_stage_;  ///< of the step's keys, and of the values of the step before
+  typename Block::SlotPlace slot_;                      ///< of the tile's queries
+  unsigned query_slot_ = 0;                             ///< its index, as the compiler knows to be uniform
+  unsigned flags_ = 0;                                  ///< of the step that comes next
+  bool has_values_ = false;
+  HopperScores scores_;
+  HopperProbabilities probabilities_;  ///< of the step before
+  HopperOutput<kColumns> o_;
+  HopperSoftmax softmax_;
+};
 
 /// Empty but in code for sm_90a: `has_hopper_forward` sees the difference.
 template <class Stored, int kColumns>
@@ -240,7 +269,7 @@ __global__ void __launch_bounds__((HopperForwardShape<kColumns>::kGroups + 1) * 
     if (threadIdx.x < kWarpThreads) produce(block);
   } else {
     grow_registers<Shape::kConsumerRegisters>();
-    consume(block);
+    HopperForwardConsumer<Stored, kColumns>(block).run();
   }
 #endif
 }

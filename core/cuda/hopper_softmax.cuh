@@ -31,79 +31,99 @@ __device__ __forceinline__ unsigned mask_scores(HopperScores& scores, const Cons
   return num_allowed;
 }
 
-/// The largest of the thread's 32 scores of a row. Bits of floats compare like integers, and three at a time, unless all are negative.
-template <int kHalf>
-__device__ __forceinline__ int largest_bits(const HopperScores& scores) {
+/// The bits of the largest of the thread's 32 scores of a row: as integers, which the hardware takes three at a time, they are ordered like floats,
+/// but negative numbers the other way round. So as signed ones, unless all are negative; as unsigned ones and the smallest, if all are.
+template <int kHalf, class Choose>
+__device__ __forceinline__ int chosen_bits(const HopperScores& scores, Choose&& choose) {
   const auto bits = [&](int i) { return __float_as_int(scores[i / 2][2 * kHalf + i % 2]); };
-  int largest[4];
+  int chosen[4];
 #pragma unroll
   for (int part = 0; part < 4; ++part) {
-    largest[part] = __vimax3_s32(bits(8 * part), bits(8 * part + 1), bits(8 * part + 2));
-    largest[part] = __vimax3_s32(largest[part], bits(8 * part + 3), bits(8 * part + 4));
-    largest[part] = __vimax3_s32(largest[part], bits(8 * part + 5), bits(8 * part + 6));
+    chosen[part] = choose(bits(8 * part), bits(8 * part + 1), bits(8 * part + 2));
+    chosen[part] = choose(chosen[part], bits(8 * part + 3), bits(8 * part + 4));
+    chosen[part] = choose(chosen[part], bits(8 * part + 5), bits(8 * part + 6));
   }
-  largest[0] = __vimax3_s32(largest[0], bits(7), largest[1]);
-  largest[2] = __vimax3_s32(largest[2], bits(15), largest[3]);
-  largest[0] = __vimax3_s32(largest[0], bits(23), bits(31));
-  return max(largest[0], largest[2]);
+  chosen[0] = choose(chosen[0], bits(7), chosen[1]);
+  chosen[2] = choose(chosen[2], bits(15), chosen[3]);
+  chosen[0] = choose(chosen[0], bits(23), bits(31));
+  chosen[0] = choose(chosen[0], chosen[2], chosen[2]);
+  // The lanes that share the row.
+#pragma unroll
+  for (int lane = 1; lane <= 2; lane *= 2) {
+    const int other = __shfl_xor_sync(0xffffffffU, chosen[0], lane);
+    chosen[0] = choose(chosen[0], other, other);
+  }
+  return chosen[0];
 }
-__device__ __forceinline__ int largest_bits_of_row(int x) {
-  x = max(x, __shfl_xor_sync(0xffffffffU, x, 1));
-  return max(x, __shfl_xor_sync(0xffffffffU, x, 2));
-}
-
-/// The same for any scores.
 template <int kHalf>
-__device__ __forceinline__ float largest_float(const HopperScores& scores) {
-  float largest = -INFINITY;
-#pragma unroll
-  for (int i = 0; i < kHopperKeys / 4; ++i) largest = fmaxf(largest, scores[i / 2][2 * kHalf + i % 2]);
-  return largest;
+__device__ __forceinline__ int largest_bits(const HopperScores& scores) {
+  return chosen_bits<kHalf>(scores, [](int a, int b, int c) { return __vimax3_s32(a, b, c); });
+}
+template <int kHalf>
+__device__ __forceinline__ int largest_bits_of_negative(const HopperScores& scores) {
+  return chosen_bits<kHalf>(scores, [](int a, int b, int c) {
+    return static_cast<int>(__vimin3_u32(static_cast<unsigned>(a), static_cast<unsigned>(b), static_cast<unsigned>(c)));
+  });
 }
 
-/// The largest score of each of the thread's two rows.
-__device__ __forceinline__ void find_largest(const HopperScores& scores, float (&largest)[2]) {
-  const int bits[2] = {largest_bits_of_row(largest_bits<0>(scores)), largest_bits_of_row(largest_bits<1>(scores))};
-  largest[0] = __int_as_float(bits[0]);
-  largest[1] = __int_as_float(bits[1]);
-  if (__any_sync(0xffffffffU, (bits[0] | bits[1]) < 0)) [[unlikely]] {
-    largest[0] = max_of_row(largest_float<0>(scores));
-    largest[1] = max_of_row(largest_float<1>(scores));
+/// A running softmax of the thread's two rows. A step is folded in parts, so that each can be done when there is time for it.
+struct HopperSoftmax {
+  float max[2], sum[2];
+  float rescale[2];      ///< 2^(max before - max): factor of what was summed up before
+  float sum_of_step[2];  ///< of the thread's columns
+
+  /// What a row's scores have subtracted. A row that has seen no key yet keeps its zeros; infinity minus infinity would make them NaN.
+  __device__ __forceinline__ static float shift_of(float max) { return max == -INFINITY ? 0.0F : max; }
+
+  /// max <- max(max, scores). Returns whether one of the warp's has risen, which after the first steps is seldom: else all factors are 1.
+  __device__ __forceinline__ bool raise_max(const HopperScores& scores, float factor) {
+    int bits[2] = {largest_bits<0>(scores), largest_bits<1>(scores)};
+    const auto new_max = [&](int half) { return fmaxf(max[half], __fmul_rn(__int_as_float(bits[half]), factor)); };
+    rescale[0] = rescale[1] = 1.0F;
+    const bool rises = (bits[0] | bits[1]) < 0 || new_max(0) != max[0] || new_max(1) != max[1];
+    if (!__any_sync(0xffffffffU, rises)) return false;
+    if (__any_sync(0xffffffffU, (bits[0] | bits[1]) < 0)) {
+      const int of_negative[2] = {largest_bits_of_negative<0>(scores), largest_bits_of_negative<1>(scores)};
+#pragma unroll
+      for (int half = 0; half < 2; ++half) bits[half] = bits[half] < 0 ? of_negative[half] : bits[half];
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float risen = new_max(half);
+      rescale[half] = exp2_fast(__fsub_rn(max[half], shift_of(risen)));
+      max[half] = risen;
+    }
+    return true;
   }
-}
 
-/// max <- max(max, scores), p = exp2(scores - max), sum <- rescale * sum + sum of p. Returns rescale = exp2(old max - max), O's factor, in `rescale`.
-/// Sums of four neighbours each keep the additions from waiting for one another; their order is one for all steps.
-__device__ __forceinline__ void fold_scores(HopperScores& scores, float factor, float (&max)[2], float (&sum)[2], float (&rescale)[2]) {
-  constexpr int kQuads = kHopperKeys / 8;
-  float largest[2];
-  find_largest(scores, largest);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float new_max = fmaxf(max[half], __fmul_rn(largest[half], factor));
-    // A row that has seen no key yet keeps its zeros; infinity minus infinity would make them NaN.
-    const float shift = new_max == -INFINITY ? 0.0F : new_max;
-    rescale[half] = exp2_fast(__fsub_rn(max[half], shift));
-    max[half] = new_max;
+  /// scores <- exp2(scores - max) of one of the rows. Sums of four neighbours each keep the additions from waiting for one another; their order is
+  /// one for all steps.
+  template <int kHalf>
+  __device__ __forceinline__ void exponentiate(HopperScores& scores, float factor) {
+    const float shift = shift_of(max[kHalf]);
     float sums[4] = {0.0F, 0.0F, 0.0F, 0.0F};
 #pragma unroll
-    for (int n = 0; n < kQuads; ++n) {
+    for (int n = 0; n < kHopperKeys / 8; ++n) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        float& element = scores[n][2 * half + i];
+        float& element = scores[n][2 * kHalf + i];
         element = exp2_fast(__fmaf_rn(element, factor, -shift));
         sums[2 * (n % 2) + i] = __fadd_rn(sums[2 * (n % 2) + i], element);
       }
     }
-    const float sum_of_step = sum_of_row(__fadd_rn(__fadd_rn(sums[0], sums[1]), __fadd_rn(sums[2], sums[3])));
-    sum[half] = __fmaf_rn(sum[half], rescale[half], sum_of_step);
+    sum_of_step[kHalf] = __fadd_rn(__fadd_rn(sums[0], sums[1]), __fadd_rn(sums[2], sums[3]));
   }
-}
 
-/// O <- rescale * O, left out by warps whose rows all have a factor of 1, which changes no bit: after the first steps maxima seldom rise.
+  /// sum <- rescale * sum + sum of the step.
+  __device__ __forceinline__ void add_step() {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) sum[half] = __fmaf_rn(sum[half], rescale[half], sum_of_row(sum_of_step[half]));
+  }
+};
+
+/// O <- rescale * O. Left out by warps none of whose maxima has risen: after the first steps they seldom do.
 template <int kQuads>
 __device__ __forceinline__ void rescale_output(float (&o)[kQuads][4], const float (&rescale)[2]) {
-  if (!__any_sync(0xffffffffU, rescale[0] != 1.0F || rescale[1] != 1.0F)) return;
 #pragma unroll
   for (int i = 0; i < 4 * kQuads; ++i) o[i / 4][i % 4] = __fmul_rn(o[i / 4][i % 4], rescale[i % 4 / 2]);
 }

@@ -316,15 +316,26 @@ class WorkListBuilder {
     return cost;
   }
 
-  /// The longest first, so that the last thread blocks to begin are short; heads one after the other, because their tiles read the same keys.
+  /// As `TileRows::tiles_at_once` has it.
   void add_tiles(const HeadFamily& family, std::vector<Seed>& seeds, std::size_t launch) {
     if (launches_.size() <= launch) launches_.resize(launch + 1);
     std::stable_sort(seeds.begin(), seeds.end(), [](const Seed& a, const Seed& b) { return a.cost > b.cost; });
-    std::vector<WorkTile>& tiles = launches_[launch];
+    const std::int64_t heads_at_once = ceil_div(tile_rows_.tiles_at_once, std::max<std::int64_t>(1, std::ssize(seeds)));
     for (std::int32_t batch = 0; batch < pattern_.shape().batch; ++batch) {
-      for (const std::int32_t head : family.own_heads) {
-        for (const Seed& seed : seeds) tiles.push_back({.own_run = seed.own_run, .tile = seed.tile, .batch = batch, .head = head});
+      for (std::int64_t first = 0; first < std::ssize(family.own_heads); first += heads_at_once) {
+        const std::span<const std::int32_t> rest = std::span(family.own_heads).subspan(static_cast<std::size_t>(first));
+        add_tiles_of(rest.first(std::min(rest.size(), static_cast<std::size_t>(heads_at_once))), batch, seeds, launches_[launch]);
       }
+    }
+  }
+
+  static void add_tiles_of(std::span<const std::int32_t> heads, std::int32_t batch, const std::vector<Seed>& seeds, std::vector<WorkTile>& tiles) {
+    for (auto begin = seeds.begin(); begin != seeds.end();) {
+      const auto end = std::find_if(begin, seeds.end(), [&](const Seed& seed) { return seed.cost != begin->cost; });
+      for (const std::int32_t head : heads) {
+        for (auto seed = begin; seed != end; ++seed) tiles.push_back({.own_run = seed->own_run, .tile = seed->tile, .batch = batch, .head = head});
+      }
+      begin = end;
     }
   }
 

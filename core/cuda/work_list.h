@@ -16,6 +16,9 @@ enum class Owner { kQueries, kKeys };
 struct TileRows {
   std::int32_t own = 64;
   std::int32_t other = 64;
+  /// Heads follow each other in a launch, because a head's tiles read the same rows; but as many as have so many tiles go together, the longest tiles
+  /// first, so that a launch ends with short ones.
+  std::int64_t tiles_at_once = 1;
 
   friend bool operator==(TileRows, TileRows) = default;
 };
