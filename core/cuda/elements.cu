@@ -100,8 +100,7 @@ void launch_convert(const ConstTensor& src, const Tensor& dst, double factor, cu
   visit_element_type(src.type, [&]<class From>(From) {
     visit_element_type(dst.type, [&]<class To>(To) {
       if constexpr (std::is_floating_point_v<From>) {
-        const ConvertParameters<From, To> parameters{reinterpret_cast<const From*>(src.data), reinterpret_cast<To*>(dst.data), num_elements(src),
-                                                     factor};
+        const ConvertParameters<From, To> parameters{reinterpret_cast<const From*>(src.data), reinterpret_cast<To*>(dst.data), num_elements(src), factor};
         launch_checked(convert_elements<From, To>, blocks_for(parameters.size), kThreads, 0, stream, parameters);
       }
     });
@@ -110,8 +109,7 @@ void launch_convert(const ConstTensor& src, const Tensor& dst, double factor, cu
 
 void launch_copy_rows(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message, cudaStream_t stream) {
   // Messages begin at multiples of 16 bytes, but a tensor of one number per row may leave its successors at 4.
-  if (tensor.row_bytes() % 16 == 0 && reinterpret_cast<std::uintptr_t>(message) % 16 == 0)
-    return launch_copy<uint4>(direction, tensor, table, message, stream);
+  if (tensor.row_bytes() % 16 == 0 && reinterpret_cast<std::uintptr_t>(message) % 16 == 0) return launch_copy<uint4>(direction, tensor, table, message, stream);
   launch_copy<std::uint32_t>(direction, tensor, table, message, stream);
 }
 
