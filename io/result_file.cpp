@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 
 #include "io/agreement.h"
 #include "io/attributes.h"
@@ -8,6 +9,7 @@
 #include "io/files.h"
 #include "io/float_types.h"
 #include "io/hdf5_access.h"
+#include "io/removed_on_signal.h"
 #include "io/slabs.h"
 
 namespace hilbertring {
@@ -52,6 +54,7 @@ class Hdf5FileWriter final : public FileWriter {
   void start() {
     together([&] {
       ranks_.collectively([&] { check_layout(layout_); });
+      removed_on_signal_.emplace(partial_path(path_));
       ranks_.on_first_rank([&] { prepare_partial_file(path_, overwrite_, layout_bytes(layout_)); });
       is_partial_there_ = true;
       ranks_.collectively([&] { create_file(); });
@@ -112,6 +115,7 @@ class Hdf5FileWriter final : public FileWriter {
       ranks_.collectively([&] { checked(close(), ErrorKind::kFailure, path_ + ": can't be completed"); });
       ranks_.on_first_rank([&] { publish_partial_file(path_, overwrite_); });
     });
+    removed_on_signal_.reset();
     is_committed_ = true;
     return sums;
   }
@@ -204,6 +208,7 @@ class Hdf5FileWriter final : public FileWriter {
   FileHandle file_;
   std::vector<DatasetHandle> datasets_;  ///< as in the layout
   DatasetHandle order_;
+  std::optional<RemovedOnSignal> removed_on_signal_;  ///< the partial file
   bool is_partial_there_ = false;
   bool has_failed_together_ = false;
   bool is_committed_ = false;

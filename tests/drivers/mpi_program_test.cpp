@@ -115,6 +115,7 @@ TEST(MpiProgram, ARankThatIsKilledEndsTheJobWithinSecondsAndLeavesNoResult) {
   const Outcome seconds = run_shell(directory, "echo $(( ($(cat ended) - $(cat killed)) / 1000000000 ))");
   EXPECT_LT(std::stoi(seconds.out), 10) << "seconds after the kill";
   EXPECT_FALSE(std::filesystem::exists(directory.file("r.h5")));
+  EXPECT_FALSE(std::filesystem::exists(directory.file(".r.h5.partial"))) << "a rank that is left removes it when the launcher ends it";
 }
 
 }  // namespace
