@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/buffer.h"
+#include "drivers/pass_totals.h"
 #include "drivers/run_ranks.h"
 #include "drivers/slab.h"
 #include "drivers/units.h"
@@ -17,19 +18,6 @@
 namespace hilbertring {
 
 namespace {
-
-constexpr std::array<ShardTensor, 4> kInputs = {ShardTensor::kQ, ShardTensor::kK, ShardTensor::kV, ShardTensor::kDo};
-
-/// A result's name in the library and in files.
-struct NamedTensor {
-  ShardTensor tensor;
-  TensorName name;
-};
-constexpr std::array<NamedTensor, 5> kResults = {{{ShardTensor::kO, TensorName::kO},
-                                                  {ShardTensor::kLse, TensorName::kLse},
-                                                  {ShardTensor::kDq, TensorName::kDq},
-                                                  {ShardTensor::kDk, TensorName::kDk},
-                                                  {ShardTensor::kDv, TensorName::kDv}}};
 
 /// One way to go through the passes, and where its times go.
 struct TimedWay {
@@ -51,7 +39,7 @@ class RankBench {
 
   BenchFigures execute() {
     RingAttention attention(transport_, task_.schedule, task_.options);
-    for (std::size_t i = 0; i < num_inputs(); ++i) attention.load_random(kInputs[i], task_.seed);
+    for (const TensorName name : input_names(problem_.with_gradient)) attention.load_random(shard_tensor(name), task_.seed);
     figures_.allowed_pairs = over_ranks(run_pass(attention, Pass::kForward, PassMode::kWhole).allowed_pairs, Reduction::kSum);
     if (problem_.with_gradient) run_pass(attention, Pass::kBackward, PassMode::kWhole);
     check_rows(attention);
@@ -62,9 +50,6 @@ class RankBench {
   }
 
  private:
-  std::size_t num_inputs() const { return problem_.with_gradient ? kInputs.size() : 3; }
-  std::size_t num_results() const { return problem_.with_gradient ? kResults.size() : 2; }
-
   void note_sizes(const RingAttention& attention) {
     figures_.forward.sent_bytes = over_ranks(task_.schedule->sent_bytes(Pass::kForward, transport_.rank()), Reduction::kSum);
     if (problem_.with_gradient) {
@@ -77,18 +62,12 @@ class RankBench {
     figures_.device = transport_.all_gather(attention.device()).front();
   }
 
-  Buffer make_slab(TensorName name, ElementType type) const {
-    Buffer slab;
-    agree(transport_, [&] { slab = Buffer(slab_bytes(name, problem_.shape, type, tokens_.size()), nullptr); });
-    return slab;
-  }
-
   PassReport run_pass(RingAttention& attention, Pass pass, PassMode mode) {
     transport_.barrier();
     const PassReport report = pass == Pass::kForward ? attention.forward(mode) : attention.backward(mode);
     if (report.sent_bytes == report.predicted_bytes) return report;
-    complain(std::string(pass == Pass::kForward ? "forward" : "backward") + " sent " + format_count(report.sent_bytes) +
-             " bytes, but the schedule predicted " + format_count(report.predicted_bytes));
+    complain(std::string(name_of(pass)) + " sent " + format_count(report.sent_bytes) + " bytes, but the schedule predicted " +
+             format_count(report.predicted_bytes));
     return report;
   }
 
@@ -98,11 +77,10 @@ class RankBench {
     agree(transport_, [&] {
       check.emplace(transport_, *task_.schedule, inputs_, task_.output_type, attention.weights_type(), sample, task_.options.num_threads);
     });
-    for (std::size_t i = 0; i < num_results(); ++i) {
-      const auto& [tensor, name] = kResults[i];
+    for (const TensorName name : result_names(problem_.with_gradient)) {
       const ElementType type = name == TensorName::kLse ? ElementType::kFloat32 : task_.output_type;
-      const Buffer slab = make_slab(name, type);
-      attention.store(tensor, type, slab.bytes());
+      const Buffer slab = make_slab(transport_, name, problem_.shape, type, tokens_.size());
+      attention.store(shard_tensor(name), type, slab.bytes());
       check->take(name, slab.bytes());
     }
     for (const TensorErrors& compared : check->compare()) judge(compared);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <nlohmann/json.hpp>
 
+#include "drivers/pass_totals.h"
 #include "drivers/run_report.h"
 #include "drivers/units.h"
 #include "drivers/version.h"
@@ -32,7 +33,7 @@ std::vector<std::string> pass_row(const std::string& pattern, const BenchTask& t
   const bool is_sending = of_pass.sent_bytes > 0;
   return {format_count(task.schedule->problem().shape.tokens),
           pattern,
-          pass == Pass::kForward ? "forward" : "backward",
+          std::string(name_of(pass)),
           format_seconds(ring),
           format_seconds(percentile_95(of_pass.times.ring)),
           format_number(teraflop_per_second(task, pass, figures, ring)),

@@ -1,5 +1,6 @@
 #include "drivers/checkpoint.h"
 
+#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -21,6 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kAttribute = "checkpoint";
+/// Of the files of a run, newest first.
+constexpr std::array<const char*, 3> kEndings = {".checkpoint-new", ".checkpoint", ".checkpoint-old"};
 
 nlohmann::ordered_json to_json(const PassTotals& totals) {
   return {{"seconds", totals.seconds},
@@ -103,7 +106,7 @@ CheckpointStore::CheckpointStore(const Job& job, std::string base, RunIdentity i
 /// Newest first, as far as the first rank sees them.
 std::vector<std::string> CheckpointStore::candidates() const {
   std::vector<std::string> found;
-  for (const char* ending : {".checkpoint-new", ".checkpoint", ".checkpoint-old"}) {
+  for (const char* ending : kEndings) {
     std::error_code ignored;
     const bool is_there = job_.is_first() && fs::exists(base_ + ending, ignored);
     if (job_.max(is_there ? 1 : 0) > 0) found.push_back(base_ + ending);
@@ -207,7 +210,7 @@ void CheckpointStore::make_newest() const {
 void CheckpointStore::remove_all() const {
   if (!job_.is_first()) return;
   std::error_code ignored;
-  for (const char* ending : {".checkpoint-new", ".checkpoint", ".checkpoint-old"}) fs::remove(base_ + ending, ignored);
+  for (const char* ending : kEndings) fs::remove(base_ + ending, ignored);
 }
 
 }  // namespace hilbertring

@@ -42,7 +42,7 @@ class Job {
   /// Runs a step that all ranks take part in while objects with collective destructors (open files, transports) exist. An error of all ranks is
   /// passed on; a rank that is alone with one ends the job here, since unwinding would wait for the others for ever.
   void together(const std::function<void()>& step) const;
-  /// Ends with an error as described above; returns the exit status (2, 3, 4), unless the job is aborted.
+  /// Ends with an error as described above; returns the exit status (2 to 5), unless the job is aborted.
   int end_with(const Error& error) const;
   /// Throws usage_error when there are several ranks: for commands that one process does.
   void require_one_rank(const std::string& command) const;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <span>
 #include <string>
 
@@ -20,21 +19,8 @@ namespace {
 constexpr double kMostSecondsOfLeg = 5;
 constexpr double kLegsBetweenCheckpoints = 4;
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 double seconds_of_leg(const CheckpointPlan& plan) {
   return plan.seconds_between > 0 ? std::min(plan.seconds_between / kLegsBetweenCheckpoints, kMostSecondsOfLeg) : kMostSecondsOfLeg;
-}
-
-ShardTensor shard_tensor(TensorName name) {
-  switch (name) {
-    case TensorName::kRowMax: return ShardTensor::kRowMax;
-    case TensorName::kRowSum: return ShardTensor::kRowSum;
-    case TensorName::kDq: return ShardTensor::kDq;
-    case TensorName::kDk: return ShardTensor::kDk;
-    case TensorName::kDv: return ShardTensor::kDv;
-    default: return ShardTensor::kO;
-  }
 }
 
 }  // namespace
@@ -46,14 +32,13 @@ RunInLegs::RunInLegs(Transport& transport, const RankTask& task, RingAttention& 
       attention_(attention),
       totals_(totals),
       tokens_(sequence_slab(problem_.shape.tokens, transport.num_ranks(), transport.rank())),
-      planner_(seconds_of_leg(*task.checkpoints)),
-      last_save_(now()) {}
+      planner_(seconds_of_leg(*task.checkpoints)) {}
 
 RunPlace RunInLegs::begin() {
   if (!plan_.start) return {};
   const Checkpoint& start = *plan_.start;
   for (const TensorName name : state_names(start.place.pass)) {
-    const Buffer slab = make_slab(name);
+    const Buffer slab = make_slab(transport_, name, problem_.shape, arithmetic_type(problem_.type), tokens_.size());
     start.state->read(name, tokens_, slab.bytes());
     attention_.load(shard_tensor(name), slab.bytes());
   }
@@ -74,11 +59,11 @@ void RunInLegs::run(Pass pass, std::int64_t first_lag) {
     totals += leg;
     place.lag = end;
     if (place.lag == attention_.num_lags()) {
-      // Behind the last leg nothing is saved: what follows is quick, or the backward pass, whose state has another shape.
+      // Behind the backward pass, or a forward pass alone, there is nothing left to go on with. Behind another forward pass the backward one is.
       if (pass == Pass::kBackward || !problem_.with_gradient) return;
       place = {Pass::kBackward, 0};
     }
-    const bool is_due = plan_.seconds_between > 0 && now() - last_save_ >= plan_.seconds_between;
+    const bool is_due = plan_.seconds_between > 0 && since_last_save_.seconds() >= plan_.seconds_between;
     std::array<std::int64_t, 2> asked = {plan_.stop->is_asked() ? 1 : 0, is_due ? 1 : 0};
     transport_.all_reduce(std::span<std::int64_t>(asked), Reduction::kMax);
     if (asked[0] + asked[1] > 0) save(place);
@@ -91,9 +76,9 @@ void RunInLegs::run(Pass pass, std::int64_t first_lag) {
   }
 }
 
-/// Between the passes gradients are zero: the backward pass begins with them.
+/// A state before the first lag of the backward pass has gradients, too, whatever they hold: the pass begins by clearing them.
 void RunInLegs::save(const RunPlace& place) {
-  const double begin = now();
+  const Stopwatch stopwatch;
   const auto create = [&] { plan_.shared_writer = plan_.store->create(place); };
   const auto complete = [&] { plan_.store->complete(*plan_.shared_writer, place, totals_.forward, totals_.backward); };
   const auto on_first_rank = [&](const auto& step) {
@@ -104,7 +89,7 @@ void RunInLegs::save(const RunPlace& place) {
   const auto on_each_process = [&](const auto& step) { plan_.is_shared ? on_first_rank(step) : step(); };
   on_each_process(create);
   for (const TensorName name : state_names(place.pass)) {
-    const Buffer slab = make_slab(name);
+    const Buffer slab = make_slab(transport_, name, problem_.shape, arithmetic_type(problem_.type), tokens_.size());
     attention_.store(shard_tensor(name), arithmetic_type(problem_.type), slab.bytes());
     plan_.shared_writer->write(name, tokens_, slab.bytes());
   }
@@ -112,15 +97,9 @@ void RunInLegs::save(const RunPlace& place) {
   on_each_process(complete);
   on_first_rank([&] { plan_.store->make_newest(); });
   on_each_process([&] { plan_.shared_writer.reset(); });
-  last_save_ = now();
+  since_last_save_ = {};
   ++totals_.num_checkpoints;
-  totals_.checkpoint_seconds += last_save_ - begin;
-}
-
-Buffer RunInLegs::make_slab(TensorName name) const {
-  Buffer slab;
-  agree(transport_, [&] { slab = Buffer(slab_bytes(name, problem_.shape, arithmetic_type(problem_.type), tokens_.size()), nullptr); });
-  return slab;
+  totals_.checkpoint_seconds += stopwatch.seconds();
 }
 
 }  // namespace hilbertring

@@ -8,6 +8,7 @@
 #include "drivers/leg_planner.h"
 #include "drivers/run_ranks.h"
 #include "drivers/stop_signal.h"
+#include "drivers/stopwatch.h"
 #include "ring/attention.h"
 
 namespace hilbertring {
@@ -35,7 +36,6 @@ class RunInLegs {
 
  private:
   void save(const RunPlace& place);
-  Buffer make_slab(TensorName name) const;
 
   Transport& transport_;
   CheckpointPlan& plan_;
@@ -44,7 +44,7 @@ class RunInLegs {
   RunTotals& totals_;
   Range<SequenceIndex> tokens_;
   LegPlanner planner_;
-  double last_save_ = 0;  ///< on the clock of this rank
+  Stopwatch since_last_save_;
 };
 
 }  // namespace hilbertring

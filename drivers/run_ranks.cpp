@@ -2,17 +2,16 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <span>
 #include <string>
 #include <utility>
 
 #include "core/buffer.h"
-#include "core/error.h"
 #include "drivers/machine.h"
 #include "drivers/pass_totals.h"
 #include "drivers/run_in_legs.h"
 #include "drivers/slab.h"
+#include "drivers/stopwatch.h"
 #include "io/finite.h"
 #include "ring/agreement.h"
 #include "ring/redistribution.h"
@@ -20,14 +19,6 @@
 namespace hilbertring {
 
 namespace {
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 /// One rank of a run, with its part of the files.
 class RankRun {
@@ -74,47 +65,36 @@ class RankRun {
   }
 
   void store_forward() {
-    store(ShardTensor::kO, TensorName::kO, task_.output_type);
-    store(ShardTensor::kLse, TensorName::kLse, ElementType::kFloat32);
+    store(TensorName::kO, task_.output_type);
+    store(TensorName::kLse, ElementType::kFloat32);
   }
   void store_backward() {
-    store(ShardTensor::kDq, TensorName::kDq, task_.output_type);
-    store(ShardTensor::kDk, TensorName::kDk, task_.output_type);
-    store(ShardTensor::kDv, TensorName::kDv, task_.output_type);
+    for (const TensorName name : {TensorName::kDq, TensorName::kDk, TensorName::kDv}) store(name, task_.output_type);
     totals_.backward.allowed_pairs = totals_.forward.allowed_pairs;  // the same pairs are folded again
   }
 
   void load_inputs() {
     const Stopwatch stopwatch;
-    load(ShardTensor::kQ, TensorName::kQ);
-    load(ShardTensor::kK, TensorName::kK);
-    load(ShardTensor::kV, TensorName::kV);
-    if (problem_.with_gradient) load(ShardTensor::kDo, TensorName::kDo);
+    for (const TensorName name : input_names(problem_.with_gradient)) load(name);
     totals_.read_seconds = stopwatch.seconds();
   }
 
   /// The slab goes back as soon as the tensor is in the shard: no rank holds more than one.
-  void load(ShardTensor tensor, TensorName name) {
-    const Buffer slab = make_slab(name, problem_.type);
+  void load(TensorName name) {
+    const Buffer slab = make_slab(transport_, name, problem_.shape, problem_.type, tokens_.size());
     task_.input->read(name, tokens_, slab.bytes());
     agree(transport_, [&] {
       if (!task_.allows_nonfinite) check_finite(*task_.input, name, tokens_, slab.bytes());
     });
-    attention_.load(tensor, slab.bytes());
+    attention_.load(shard_tensor(name), slab.bytes());
   }
 
-  void store(ShardTensor tensor, TensorName name, ElementType type) {
+  void store(TensorName name, ElementType type) {
     const Stopwatch stopwatch;
-    const Buffer slab = make_slab(name, type);
-    attention_.store(tensor, type, slab.bytes());
+    const Buffer slab = make_slab(transport_, name, problem_.shape, type, tokens_.size());
+    attention_.store(shard_tensor(name), type, slab.bytes());
     task_.output->write(name, tokens_, slab.bytes());
     totals_.write_seconds += stopwatch.seconds();
-  }
-
-  Buffer make_slab(TensorName name, ElementType type) const {
-    Buffer slab;
-    agree(transport_, [&] { slab = Buffer(slab_bytes(name, problem_.shape, type, tokens_.size()), nullptr); });
-    return slab;
   }
 
   RunTotals finished_totals() {

@@ -1,5 +1,8 @@
 #include "drivers/slab.h"
 
+#include "core/error.h"
+#include "ring/agreement.h"
+
 namespace hilbertring {
 
 std::vector<TensorName> input_names(bool has_gradient) {
@@ -12,6 +15,23 @@ std::vector<TensorName> result_names(bool has_gradient) {
   std::vector<TensorName> names = {TensorName::kO, TensorName::kLse};
   if (has_gradient) names.insert(names.end(), {TensorName::kDq, TensorName::kDk, TensorName::kDv});
   return names;
+}
+
+ShardTensor shard_tensor(TensorName name) {
+  switch (name) {
+    case TensorName::kQ: return ShardTensor::kQ;
+    case TensorName::kK: return ShardTensor::kK;
+    case TensorName::kV: return ShardTensor::kV;
+    case TensorName::kDo: return ShardTensor::kDo;
+    case TensorName::kO: return ShardTensor::kO;
+    case TensorName::kLse: return ShardTensor::kLse;
+    case TensorName::kDq: return ShardTensor::kDq;
+    case TensorName::kDk: return ShardTensor::kDk;
+    case TensorName::kDv: return ShardTensor::kDv;
+    case TensorName::kRowMax: return ShardTensor::kRowMax;
+    case TensorName::kRowSum: return ShardTensor::kRowSum;
+  }
+  throw usage_error("a tensor without a name");
 }
 
 std::int64_t heads_of(TensorName name, const Shape& shape) {
@@ -28,6 +48,12 @@ std::int64_t columns_of(TensorName name, const Shape& shape) { return is_row_sca
 
 std::int64_t slab_bytes(TensorName name, const Shape& shape, ElementType type, std::int64_t num_tokens) {
   return shape.batch * num_tokens * heads_of(name, shape) * columns_of(name, shape) * size_bytes(type);
+}
+
+Buffer make_slab(Transport& transport, TensorName name, const Shape& shape, ElementType type, std::int64_t num_tokens) {
+  Buffer slab;
+  agree(transport, [&] { slab = Buffer(slab_bytes(name, shape, type, num_tokens), nullptr); });
+  return slab;
 }
 
 std::int64_t element_index(TensorName name, const Shape& shape, std::int64_t num_tokens, std::int64_t batch, std::int64_t token, std::int64_t head,

@@ -1,4 +1,3 @@
-#include <chrono>
 #include <filesystem>
 #include <ostream>
 #include <string>
@@ -7,6 +6,7 @@
 #include "core/error.h"
 #include "drivers/commands.h"
 #include "drivers/progress_bar.h"
+#include "drivers/stopwatch.h"
 #include "drivers/suite_cases.h"
 #include "drivers/suite_check.h"
 #include "drivers/suite_writer.h"
@@ -68,15 +68,14 @@ std::string directory_operand(const Arguments& arguments) {
 /// One process does it; the other ranks of a job wait.
 int write_set(Job& job, const Arguments& arguments, const std::string& directory) {
   const FileRanks ranks(job.communicator());
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   ProgressBar progress("suite", job.is_first());
   ranks.on_first_rank([&] {
     const SuiteManifest manifest =
         write_suite(directory, arguments.has("force"), [&](std::int64_t done, std::int64_t total) { progress.update(done, total); });
     progress.relabel("");
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     job.out() << "wrote " << directory << ": " << suite_title() << ", " << format_plural(static_cast<std::int64_t>(manifest.entries.size()), "case")
-              << ", " << format_bytes(manifest.num_bytes()) << ", in " << format_seconds(elapsed.count()) << ", data sha256 "
+              << ", " << format_bytes(manifest.num_bytes()) << ", in " << format_seconds(stopwatch.seconds()) << ", data sha256 "
               << manifest.data_sha256() << "\n";
   });
   return 0;

@@ -1,7 +1,6 @@
 #include "drivers/suite_check.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -12,6 +11,7 @@
 #include "core/error.h"
 #include "drivers/commands.h"
 #include "drivers/progress_bar.h"
+#include "drivers/stopwatch.h"
 #include "drivers/suite_manifest.h"
 #include "drivers/suite_verdict.h"
 #include "drivers/transport_choice.h"
@@ -91,12 +91,12 @@ CaseVerdict check_case(Job& job, const FileRanks& ranks, const SuiteEntry& entry
   std::ostream nowhere(nullptr);
   CaseVerdict verdict;
   try {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch stopwatch;
     run_case(job, arguments, nowhere);
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    const double seconds = stopwatch.seconds();
     ranks.on_first_rank([&] {
       verdict = judge_result(entry, arguments.operand(0), result_path);
-      verdict.seconds = elapsed.count();
+      verdict.seconds = seconds;
       fs::remove(result_path);
     });
   } catch (const Error& error) {

@@ -92,6 +92,7 @@ struct RingAttention::State {
   void require_forward(PassMode pass_mode) const;
   /// Blocks until the device has done all that it was given.
   void finish_work();
+  void begin_progress(Pass pass, std::int64_t lag);
   PassReport measured(Pass pass, PassMode pass_mode, const Leg& leg);
   bool is_last(const Leg& leg) const { return leg.lags.end >= schedule->num_lags(); }
   void forward(const Leg& leg, PassReport& report);
@@ -117,9 +118,10 @@ struct RingAttention::State {
   std::optional<Redistribution> keys;     ///< only if the keys have an order of their own
   std::optional<PassMemory> pass_memory;  ///< given back while a tensor is loaded or stored, which needs room of its own
   bool is_forward_done = false;
-  std::int64_t next_lag = 0;         ///< that the next leg must begin with, unless it begins a pass
-  PassMode mode = PassMode::kWhole;  ///< of the pass under way
-  std::int64_t done_pairs = 0, total_pairs = 0;
+  std::int64_t next_lag = 0;                     ///< that the next leg must begin with, unless it begins a pass
+  PassMode mode = PassMode::kWhole;              ///< of the pass under way
+  std::int64_t done_pairs = 0, total_pairs = 0;  ///< of the pass; counted only where progress is shown
+  bool is_resumed = false;                       ///< the next leg is the first here, whatever its lags
 };
 
 RingAttention::State::State(Transport& t, std::shared_ptr<const Schedule> s, RingOptions o)
@@ -241,12 +243,19 @@ void RingAttention::State::finish_work() {
   if (link) link->check();
 }
 
+/// Counting takes as long as making a leg's lists: once a pass is enough.
+void RingAttention::State::begin_progress(Pass pass, std::int64_t lag) {
+  if (!options.progress || (lag > 0 && !is_resumed)) return;
+  done_pairs = lag > 0 ? num_pairs(pass, {0, lag}) : 0;
+  total_pairs = num_pairs(pass, {});
+  is_resumed = false;
+}
+
 PassReport RingAttention::State::measured(Pass pass, PassMode pass_mode, const Leg& leg) {
   const TraceRange trace(pass == Pass::kForward ? "forward pass" : "backward pass");
   PassReport report;
   mode = pass_mode;
-  done_pairs = options.progress && leg.lags.begin > 0 ? num_pairs(pass, {0, leg.lags.begin}) : 0;
-  total_pairs = options.progress ? num_pairs(pass, {}) : 0;
+  begin_progress(pass, leg.lags.begin);
   report.predicted_bytes = mode == PassMode::kComputeAlone ? 0 : schedule->sent_bytes(pass, rank, leg);
   if (!pass_memory) pass_memory.emplace(*schedule, mailroom, meters, options.in_legs);
   const std::int64_t sent_before = transport.sent_bytes();
@@ -415,6 +424,7 @@ std::int64_t RingAttention::num_lags() const { return state_->schedule->num_lags
 void RingAttention::resume_at(Pass pass, std::int64_t lag) {
   state_->is_forward_done = pass == Pass::kBackward;
   state_->next_lag = lag;
+  state_->is_resumed = true;
 }
 
 void RingAttention::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) { state_->store(tensor, type, slab); }

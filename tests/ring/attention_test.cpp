@@ -127,7 +127,7 @@ TEST_F(RingAttentionTest, EqualsTheReferenceOverRandomSpecifications) {
     const std::int64_t ranks = 1 + static_cast<std::int64_t>(seed % 4);
     Problem problem = random_problem(seed, ranks);
     problem.type = static_cast<ElementType>(seed / 4 % 4);
-    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + to_string(problem.shape) + " " + to_json(problem.specification));
+    SCOPED_TRACE(describe(seed, problem));
 
     expect_equals_reference(run_on_loopback(problem, seed, ranks), problem, seed);
 
@@ -139,7 +139,7 @@ TEST_F(RingAttentionTest, SameBitsForAnyRankCountAndThreadCount) {
   for (std::uint64_t seed = 1000; seed < 1060; ++seed) {
     Problem problem = random_problem(seed, 8);
     problem.type = static_cast<ElementType>(seed % 4);
-    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + to_string(problem.shape) + " " + to_json(problem.specification));
+    SCOPED_TRACE(describe(seed, problem));
     const WholeResult alone = run_on_loopback(problem, seed, 1);
 
     for (const std::int64_t ranks : {2, 3, 4, 7, 8}) EXPECT_EQ(run_on_loopback(problem, seed, ranks), alone) << ranks << " ranks";
@@ -152,7 +152,7 @@ TEST_F(RingAttentionTest, InputsMadeOnTheSpotAreTheNumbersThatCouldBeLoaded) {
   for (std::uint64_t seed = 3000; seed < 3016; ++seed) {
     Problem problem = random_problem(seed, 3);
     problem.type = static_cast<ElementType>(seed % 4);
-    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + to_string(problem.shape) + " " + to_json(problem.specification));
+    SCOPED_TRACE(describe(seed, problem));
 
     const WholeResult loaded = run_on_loopback(problem, seed, 3);
     const WholeResult made = run_on_loopback(problem, seed, 3, 1, InputSource::kMadeOnTheSpot);

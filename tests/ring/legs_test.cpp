@@ -103,7 +103,7 @@ TEST_F(Legs, GiveTheBitsOfTheUninterruptedRunWhereverCutOnAnyNumberOfRanks) {
   for (std::uint64_t seed = 5000; seed < 5060; ++seed) {
     Problem problem = random_problem(seed, 5);
     problem.type = static_cast<ElementType>(seed % 4);
-    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + to_string(problem.shape) + " " + to_json(problem.specification));
+    SCOPED_TRACE(describe(seed, problem));
 
     const WholeResult result = in_legs(problem, seed, 5);
 

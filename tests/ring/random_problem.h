@@ -31,6 +31,11 @@ class Draw {
   std::uint64_t counter_ = 0;
 };
 
+/// What a failed test of a drawn problem says of it.
+inline std::string describe(std::uint64_t seed, const Problem& problem) {
+  return "seed " + std::to_string(seed) + ": " + to_string(problem.shape) + " " + to_json(problem.specification);
+}
+
 /// A small problem with every option of the pattern, the orders and the placement drawn at random. At least `min_units` units.
 inline Problem random_problem(std::uint64_t seed, std::int64_t min_units) {
   Draw draw(seed);
