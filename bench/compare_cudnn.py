@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""HilbertRing's GPU kernels beside cuDNN (PyTorch's scaled_dot_product_attention) on the same GPU, shapes and minute.
+"""HilbertRing's GPU kernels beside cuDNN (PyTorch's scaled_dot_product_attention), and its ring over all GPUs, on the same machine in the same minutes.
 
-  compare_cudnn.py build/release/bench/cuda_bench
+  compare_cudnn.py build/release/bench/cuda_bench [--hilbertring build/release/drivers/hilbertring]
 
 Runs cuda_bench, which checks its results in float64 before it times anything, then times cuDNN on random inputs of the same shapes, and prints both rates on allowed
 pairs (forward 4 D, backward 10 D operations each) with their ratio (above 1: HilbertRing is faster). cuDNN has neither dilated patterns nor causality by other times
-than positions: those rows have no ratio. Exit status: 0; 1 if a check failed; 2 without a GPU or torch (PyPI: pip install torch; HilbertRing itself does not need it).
+than positions: those rows have no ratio. With --hilbertring and several GPUs, `hilbertring bench` follows, which checks likewise: rates per GPU beside cuDNN's on one.
+Exit status: 0; 1 if a check failed; 2 without a GPU or torch (PyPI: pip install torch; HilbertRing itself does not need it).
 """
 import argparse
 import json
 import pathlib
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,8 @@ import tempfile
 SAMPLES = 5
 CALLS_PER_SAMPLE = 4
 WARMUPS = 2
+LAUNCHER = "mpirun --oversubscribe --bind-to none --mca btl self,vader"
+TOKENS_PER_GPU = 32768  # of the experiment in weak scaling
 
 
 def load_torch():
@@ -93,19 +97,76 @@ def rate(record, milliseconds):
     return operations / milliseconds * 1e-9
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cuda_bench", help="the program build/release/bench/cuda_bench")
-    program = parser.parse_args().cuda_bench
-    torch = load_torch()
-    records = run_cuda_bench(program)
-    print(f"{records[0]['device']}; PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; TFLOP/s on allowed pairs, medians of {SAMPLES}")
-    print(f"{'':24} {'pass':9} {'HilbertRing':>11} {'cuDNN':>8} {'ratio':>6}")
+def print_row(name, direction, ours, theirs=None):
+    beside = f"{theirs:8.1f} {ours / theirs:6.2f}" if theirs else f"{'-':>8} {'-':>6}"
+    print(f"{name:32} {direction:9} {ours:11.1f} {beside}", flush=True)
+
+
+def compare_kernels(torch, records):
+    """Prints a row for each; returns cuDNN's rates by name and pass."""
+    rates = {}
     for record in records:
         ours = rate(record, record["median_ms"])
         theirs = rate(record, cudnn_ms(torch, record)) if has_counterpart(record) else None
-        beside = f"{theirs:8.1f} {ours / theirs:6.2f}" if theirs else f"{'-':>8} {'-':>6}"
-        print(f"{record['name']:24} {record['pass']:9} {ours:11.1f} {beside}", flush=True)
+        rates[record["name"], record["pass"]] = theirs
+        print_row(record["name"], record["pass"], ours, theirs)
+    return rates
+
+
+def cost_of_steps(records):
+    """What loading and storing the state in each step of a ring of four takes, as a share of the step; by pass."""
+    milliseconds = {(record["name"], record["pass"]): record["median_ms"] for record in records}
+    return {direction: 1 - milliseconds["dense D=128", direction] / milliseconds["dense D=128, 4 steps", direction] for direction in ("forward", "backward")}
+
+
+def ring_record(options, gpus, tokens, arguments):
+    """Of `hilbertring bench` at D = 128, H = 16 over so many GPUs; ends with status 1 if it did not end well."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "record.json"
+        command = [*shlex.split(options.launcher), "-np", str(gpus), options.hilbertring, "bench", "--sizes", str(tokens), "--heads", "16", "--head-dim", "128"]
+        command += ["--type", "bfloat16", "--backend", "cuda", "--verify-rows", "8", "--record", str(path), *arguments]
+        result = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        if result.returncode != 0:
+            print(f"compare_cudnn: {shlex.join(command)} ended with status {result.returncode}", file=sys.stderr)
+            sys.exit(1)
+        return json.loads(path.read_text())
+
+
+def compare_rings(options, gpus, cudnn_rates):
+    causal = ["--presets", "dense", "--causal", "position", "--placement", "zigzag"]
+    longnet = ["--presets", "longnet"]
+    print(f"\nover {gpus} GPUs, TFLOP/s of each; cuDNN's on one GPU, N = 16384")
+    for name, tokens, arguments, beside in (
+        ("causal, 131072 tokens", 131072, causal, "causal D=128"),
+        ("causal, 32768 tokens", 32768, causal, "causal D=128"),
+        ("longnet, 131072 tokens", 131072, longnet, None),
+    ):
+        record = ring_record(options, gpus, tokens, arguments)
+        for direction in ("forward", "backward"):
+            print_row(name, direction, record[direction]["teraflop_per_second"] / gpus, cudnn_rates.get((beside, direction)))
+    rates = [ring_record(options, ranks, TOKENS_PER_GPU * ranks, ["--presets", "dense"]) for ranks in (1, gpus)]
+    for direction in ("forward", "backward"):
+        alone, together = (record[direction]["teraflop_per_second"] for record in rates)
+        print(f"weak scaling, dense, {TOKENS_PER_GPU} tokens per GPU, {direction}: {100 * together / gpus / alone:.1f} % on {gpus} GPUs")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cuda_bench", help="the program build/release/bench/cuda_bench")
+    parser.add_argument("--hilbertring", help="the program build/release/drivers/hilbertring: rings over all GPUs, too")
+    parser.add_argument("--launcher", default=LAUNCHER, help="what starts ranks, given -np and a command behind it")
+    options = parser.parse_args()
+    torch = load_torch()
+    records = run_cuda_bench(options.cuda_bench)
+    print(f"{records[0]['device']}; PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; TFLOP/s on allowed pairs, medians of {SAMPLES}")
+    print(f"{'':32} {'pass':9} {'HilbertRing':>11} {'cuDNN':>8} {'ratio':>6}")
+    cudnn_rates = compare_kernels(torch, records)
+    for direction, cost in cost_of_steps(records).items():
+        print(f"state loaded and stored in each of 4 steps, {direction}: {100 * cost:.1f} % of a step")
+    gpus = torch.cuda.device_count()
+    torch.cuda.empty_cache()
+    if options.hilbertring and gpus > 1:
+        compare_rings(options, gpus, cudnn_rates)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ struct Setting {
   Specification specification;
   ElementType type;
   std::int64_t chunk;
+  bool in_steps = false;  ///< a call for each step of a ring, which loads and stores the state; else one for all
 };
 
 /// Largest relative error (norm of the difference over the norm of the row) that passes: rounded factors cost a few units of their type.
@@ -80,8 +81,11 @@ class Problem {
     std::iota(times.begin(), times.end(), 0);
     times_ = make_device_buffer(static_cast<std::int64_t>(times.size() * sizeof(std::int64_t)), meter_);
     check(cudaMemcpy(times_.data(), times.data(), times.size() * sizeof(std::int64_t), cudaMemcpyHostToDevice));
+    calls_.resize(setting_.in_steps ? static_cast<std::size_t>(num_chunks()) : 1);
     for (std::int64_t query = 0; query < num_chunks(); ++query) {
-      for (std::int64_t step = 0; step < num_chunks(); ++step) pairs_.push_back({chunk(query), chunk((query - step + num_chunks()) % num_chunks())});
+      for (std::int64_t step = 0; step < num_chunks(); ++step) {
+        calls_[static_cast<std::size_t>(step) % calls_.size()].push_back({chunk(query), chunk((query - step + num_chunks()) % num_chunks())});
+      }
     }
   }
 
@@ -90,8 +94,14 @@ class Problem {
   std::int64_t num_pairs() const { return num_pairs_; }
   std::int64_t memory_bytes() const { return meter_->peak_bytes(); }
 
-  void run_forward() { attention_->forward(pattern_, forward_operands(), pairs_); }
-  void run_backward() { attention_->backward(pattern_, backward_operands(), pairs_); }
+  std::int64_t run_forward() {
+    std::int64_t num_pairs = 0;
+    for (const auto& pairs : calls_) num_pairs += attention_->forward(pattern_, forward_operands(), pairs);
+    return num_pairs;
+  }
+  void run_backward() {
+    for (const auto& pairs : calls_) attention_->backward(pattern_, backward_operands(), pairs);
+  }
 
   /// Forward and backward once, from a clean state; largest relative error of sampled rows of o, dq, dk, dv. NaN comes out as NaN.
   double worst_error() {
@@ -99,7 +109,8 @@ class Problem {
     for (Buffer* buffer : {&scalars_[kRowSum], &results_[kO], &results_[kDq], &results_[kDk], &results_[kDv]}) fill(*buffer, 0);
     // Copies from ordinary host memory may return before they have arrived, and the kernels' stream does not wait for the default one.
     check(cudaDeviceSynchronize());
-    num_pairs_ = attention_->forward(pattern_, forward_operands(), pairs_) + attention_->take_uncounted_pairs();
+    num_pairs_ = run_forward();
+    num_pairs_ += attention_->take_uncounted_pairs();
     attention_->finish_forward(forward_operands());
     attention_->dot_rows(scalar_view(kDelta), input_view(TensorId::kDo), result_view(kO));
     run_backward();
@@ -238,14 +249,15 @@ class Problem {
   std::array<Buffer, 4> results_;  ///< by Result
   std::array<Buffer, 3> scalars_;  ///< by Scalar
   Buffer times_;
-  std::vector<ChunkPair> pairs_;
+  std::vector<std::vector<ChunkPair>> calls_;
   std::vector<float> lse2_, delta_;
   std::int64_t num_pairs_ = 0;
 };
 
 std::vector<Setting> make_settings() {
   const auto shape = [](std::int64_t tokens, std::int64_t head_dim) {
-    return Shape{.batch = 1, .tokens = tokens, .heads = 16, .kv_heads = 16, .head_dim = head_dim};
+    const std::int64_t heads = head_dim == 64 ? 32 : 16;
+    return Shape{.batch = 1, .tokens = tokens, .heads = heads, .kv_heads = heads, .head_dim = head_dim};
   };
   const auto dense = [](std::int64_t tokens, Causal causal) {
     return Specification{.segment_lengths = {tokens}, .dilation_rates = {1}, .causal = causal};
@@ -256,6 +268,7 @@ std::vector<Setting> make_settings() {
     settings.push_back({"dense" + suffix, shape(16384, head_dim), dense(16384, Causal::kNone), ElementType::kBfloat16, 4096});
     settings.push_back({"causal" + suffix, shape(16384, head_dim), dense(16384, Causal::kPosition), ElementType::kBfloat16, 4096});
   }
+  settings.push_back({"dense D=128, 4 steps", shape(16384, 128), dense(16384, Causal::kNone), ElementType::kBfloat16, 4096, true});
   settings.push_back({"causal by time D=128", shape(16384, 128), dense(16384, Causal::kSequence), ElementType::kBfloat16, 4096});
   settings.push_back({"dense float16 D=256", shape(8192, 256), dense(8192, Causal::kNone), ElementType::kFloat16, 4096});
   settings.push_back({"dense float32 D=128", shape(4096, 128), dense(4096, Causal::kNone), ElementType::kFloat32, 4096});
@@ -299,6 +312,7 @@ nlohmann::json time_pass(const Problem& problem, const char* pass, double flops_
           {"type", std::string(to_string(problem.setting().type))},
           {"specification", to_json(problem.setting().specification)},
           {"chunk", problem.setting().chunk},
+          {"in_steps", problem.setting().in_steps},
           {"allowed_pairs", problem.num_pairs()},
           {"repeats", options.repeats},
           {"median_ms", quantile(samples, 0.5)},
