@@ -268,7 +268,10 @@ std::vector<Setting> make_settings() {
     settings.push_back({"dense" + suffix, shape(16384, head_dim), dense(16384, Causal::kNone), ElementType::kBfloat16, 4096});
     settings.push_back({"causal" + suffix, shape(16384, head_dim), dense(16384, Causal::kPosition), ElementType::kBfloat16, 4096});
   }
-  settings.push_back({"dense D=128, 4 steps", shape(16384, 128), dense(16384, Causal::kNone), ElementType::kBfloat16, 4096, true});
+  for (const bool in_steps : {false, true}) {
+    const std::string name = in_steps ? "dense N=65536, 2 steps" : "dense N=65536";
+    settings.push_back({name, shape(65536, 128), dense(65536, Causal::kNone), ElementType::kBfloat16, 32768, in_steps});
+  }
   settings.push_back({"causal by time D=128", shape(16384, 128), dense(16384, Causal::kSequence), ElementType::kBfloat16, 4096});
   settings.push_back({"dense float16 D=256", shape(8192, 256), dense(8192, Causal::kNone), ElementType::kFloat16, 4096});
   settings.push_back({"dense float32 D=128", shape(4096, 128), dense(4096, Causal::kNone), ElementType::kFloat32, 4096});

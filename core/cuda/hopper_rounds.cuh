@@ -13,14 +13,26 @@
 //   consumers     |                                         | as in hopper_backward.cuh, dS^T to memory      or: dQ += dS K | ...
 namespace hilbertring {
 
-inline constexpr int kRoundColumns = 128;
 inline constexpr unsigned kRoundThreads = (kBackwardGroups + 1) * kWarpgroupThreads;
 
-template <class Stored>
-using KeyBlock = HopperBackwardBlock<Owner::kKeys, Stored, kRoundColumns>;
-using RoundShared = HopperBackwardShared<Owner::kKeys, kRoundColumns>;
+template <class Stored, int kColumns>
+using KeyBlock = HopperBackwardBlock<Owner::kKeys, Stored, kColumns>;
+template <int kColumns>
+using RoundShared = HopperBackwardShared<Owner::kKeys, kColumns>;
 using RoundPlace = RingPlace<kBackwardStages>;
-static_assert(sizeof(RoundShared::other_data[0][1]) == kBackwardGroups * kScoreBlockBytes);
+
+/// Where a stage of an item of queries has its keys, in what an item of keys has its own rows in, and its score gradients, for both warpgroups.
+template <int kColumns>
+__device__ __forceinline__ std::uint32_t keys_of_stage(const RoundShared<kColumns>& shared, int stage) {
+  constexpr int kTileBytes = RoundShared<kColumns>::OtherTileLayout::kNumBytes;
+  static_assert(kBackwardStages * kTileBytes <= sizeof(shared.own_data));
+  return shared_address(shared.own_data[0]) + static_cast<unsigned>(stage * kTileBytes);
+}
+template <int kColumns>
+__device__ __forceinline__ std::uint32_t scores_of_stage(const RoundShared<kColumns>& shared, int stage) {
+  static_assert(kBackwardGroups * kScoreBlockBytes <= sizeof(shared.other_data[0]));
+  return shared_address(shared.other_data[stage][0]);
+}
 
 template <class Stored>
 struct HopperRoundsParameters {
@@ -111,9 +123,9 @@ struct RoundMeeting {
 };
 
 /// Q, dO, lse2 and delta of a step, by the copy engine if it can. One arrives at the stage's barrier.
-template <class Stored>
-__device__ void load_queries(const KeyBlock<Stored>& block, const BackwardStep& step, const TileSource& from, const RoundPlace& stage) {
-  using Tile = RoundShared::OtherTileLayout;
+template <class Stored, int kColumns>
+__device__ void load_queries(const KeyBlock<Stored, kColumns>& block, const BackwardStep& step, const TileSource& from, const RoundPlace& stage) {
+  using Tile = typename RoundShared<kColumns>::OtherTileLayout;
   constexpr int kScalarBytes = kHopperBackwardOthers * static_cast<int>(sizeof(float));
   auto& shared = block.shared;
   const auto& p = block.p;
@@ -127,22 +139,22 @@ __device__ void load_queries(const KeyBlock<Stored>& block, const BackwardStep& 
     arrive_expecting(full, 2 * Tile::kNumBytes + 2 * kScalarBytes);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      fetch_tile<kHopperBackwardOthers, kRoundColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from, full);
+      fetch_tile<kHopperBackwardOthers, kColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from, full);
     }
     copy_bytes(shared_address(shared.lse2[stage.index]), p.lse2.data + first_scalar, kScalarBytes, full);
     copy_bytes(shared_address(shared.delta[stage.index]), p.delta.data + first_scalar, kScalarBytes, full);
     return;
   }
 #pragma unroll 1
-  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOthers, kRoundColumns, 1>(shared_address(shared.other_data[stage.index][i]), p.other[i], from);
+  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOthers, kColumns, 1>(shared_address(shared.other_data[stage.index][i]), p.other[i], from);
   copy_scalars(block, from, stage);
   arrive_after_copies_of_warp(full);
 }
 
 /// K and V of a tile. One arrives at the barrier.
-template <class Stored>
-__device__ void load_own_keys(const KeyBlock<Stored>& block, const TileSource& from) {
-  using Tile = RoundShared::OwnTileLayout;
+template <class Stored, int kColumns>
+__device__ void load_own_keys(const KeyBlock<Stored, kColumns>& block, const TileSource& from) {
+  using Tile = typename RoundShared<kColumns>::OwnTileLayout;
   auto& shared = block.shared;
   const auto& p = block.p;
   const std::uint32_t full = shared_address(&block.barriers.own_full);
@@ -151,17 +163,18 @@ __device__ void load_own_keys(const KeyBlock<Stored>& block, const TileSource& f
     if (!is_leader) return;
     arrive_expecting(full, 2 * Tile::kNumBytes);
 #pragma unroll
-    for (int i = 0; i < 2; ++i) fetch_tile<kHopperBackwardOwnRows, kRoundColumns>(shared_address(shared.own_data[i]), p.own[i], from, full);
+    for (int i = 0; i < 2; ++i) fetch_tile<kHopperBackwardOwnRows, kColumns>(shared_address(shared.own_data[i]), p.own[i], from, full);
     return;
   }
 #pragma unroll 1
-  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOwnRows, kRoundColumns, 1>(shared_address(shared.own_data[i]), p.own[i], from);
+  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOwnRows, kColumns, 1>(shared_address(shared.own_data[i]), p.own[i], from);
   arrive_after_copies_of_warp(full);
 }
 
 /// Hands the consumers the steps of a tile of keys.
-template <class Stored>
-__device__ void produce_key_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
+template <class Stored, int kColumns>
+__device__ void produce_key_tile(const KeyBlock<Stored, kColumns>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item,
+                                 RoundPlace& stage) {
   const WorkView& work = p.of_keys.work;
   const OwnTile& own = block.shared.own;
   const std::int32_t key_plane = own.batch * static_cast<std::int32_t>(p.keys.rows.heads) + own.head;
@@ -190,19 +203,19 @@ __device__ void produce_key_tile(const KeyBlock<Stored>& block, const HopperRoun
 }
 
 /// K and score gradients, for both warpgroups, of a step. One arrives at the stage's barrier.
-template <class Stored>
-__device__ void load_keys(const KeyBlock<Stored>& block, const MappedRows<Stored>& keys, const TileSource& from, const std::byte* score_gradients,
-                          const RoundPlace& stage) {
-  using Tile = RoundShared::OtherTileLayout;
+template <class Stored, int kColumns>
+__device__ void load_keys(const KeyBlock<Stored, kColumns>& block, const MappedRows<Stored>& keys, const TileSource& from,
+                          const std::byte* score_gradients, const RoundPlace& stage) {
+  using Tile = typename RoundShared<kColumns>::OtherTileLayout;
   constexpr int kScoreBytes = kBackwardGroups * kScoreBlockBytes;
   auto& shared = block.shared;
   const std::uint32_t full = block.barriers.others.full_at(stage);
-  const std::uint32_t to = shared_address(shared.other_data[stage.index][0]);
+  const std::uint32_t to = keys_of_stage<kColumns>(shared, stage.index);
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
   const bool is_whole = is_fetchable<kHopperBackwardOthers>(from);
   block.barriers.others.wait_until_empty(stage);
   if (!is_whole) {
-    copy_tile<kHopperBackwardOthers, kRoundColumns, 1>(to, keys, from);
+    copy_tile<kHopperBackwardOthers, kColumns, 1>(to, keys, from);
     wait_for_copies();
     publish_to_async_proxy();
     __syncwarp();
@@ -210,13 +223,14 @@ __device__ void load_keys(const KeyBlock<Stored>& block, const MappedRows<Stored
   if (!is_leader) return;
   shared.steps[stage.index].kind = StepKind::kFold;
   arrive_expecting(full, kScoreBytes + (is_whole ? Tile::kNumBytes : 0));
-  copy_bytes_once(shared_address(shared.other_data[stage.index][1]), score_gradients, kScoreBytes, full);
-  if (is_whole) fetch_tile<kHopperBackwardOthers, kRoundColumns>(to, keys, from, full);
+  copy_bytes_once(scores_of_stage<kColumns>(shared, stage.index), score_gradients, kScoreBytes, full);
+  if (is_whole) fetch_tile<kHopperBackwardOthers, kColumns>(to, keys, from, full);
 }
 
 /// Hands the consumers the steps of a tile of queries.
-template <class Stored>
-__device__ void produce_query_tile(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item, RoundPlace& stage) {
+template <class Stored, int kColumns>
+__device__ void produce_query_tile(const KeyBlock<Stored, kColumns>& block, const HopperRoundsParameters<Stored>& p, const RoundItem& item,
+                                   RoundPlace& stage) {
   const WorkView& work = p.query_work;
   const OwnTile& own = block.shared.own;
   const std::int32_t query_plane = own.batch * static_cast<std::int32_t>(p.dq.heads) + own.head;
@@ -236,8 +250,8 @@ __device__ void produce_query_tile(const KeyBlock<Stored>& block, const HopperRo
   }
 }
 
-template <class Stored>
-__device__ void produce_item(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p) {
+template <class Stored, int kColumns>
+__device__ void produce_item(const KeyBlock<Stored, kColumns>& block, const HopperRoundsParameters<Stored>& p) {
   auto& shared = block.shared;
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
   std::int32_t index = is_leader ? atomicAdd(p.rounds.counters, 1) : 0;
@@ -298,20 +312,21 @@ class ScoreGradientRows {
 };
 
 /// dQ += dS K over the steps, the first of which is in `stage`.
-template <class Stored>
-__device__ __forceinline__ void sum_query_tile(const KeyBlock<Stored>& block, const DeviceRows<float>& rows, const Consumer& me, RoundPlace& stage) {
-  using KeyTile = RoundShared::OtherTileLayout;
+template <class Stored, int kColumns>
+__device__ __forceinline__ void sum_query_tile(const KeyBlock<Stored, kColumns>& block, const DeviceRows<float>& rows, const Consumer& me,
+                                               RoundPlace& stage) {
+  using KeyTile = typename RoundShared<kColumns>::OtherTileLayout;
   using ScoreTile = PanelTile<kScoreBlockRows, kScoreBlockRows>;
   auto& shared = block.shared;
   auto& ring = block.barriers.others;
   const Consumer owner = ScoreGradientRows::owner_of_queries(me);
   RoundPlace last;
-  float dq[kRoundColumns / 8][4];
+  float dq[kColumns / 8][4];
   load_part<ScoreGradientRows::kGap>(rows, owner, shared.own, dq);
   for (bool is_first = true;; is_first = false) {
     const SharedFactor scores =
-        ScoreTile::by_columns(shared_address(shared.other_data[stage.index][1]) + me.group * static_cast<unsigned>(kScoreBlockBytes));
-    const SharedFactor keys = KeyTile::by_columns(shared_address(shared.other_data[stage.index][0]));
+        ScoreTile::by_columns(scores_of_stage<kColumns>(shared, stage.index) + me.group * static_cast<unsigned>(kScoreBlockBytes));
+    const SharedFactor keys = KeyTile::by_columns(keys_of_stage<kColumns>(shared, stage.index));
     pin(dq);
     begin_products();
 #pragma unroll
@@ -331,8 +346,8 @@ __device__ __forceinline__ void sum_query_tile(const KeyBlock<Stored>& block, co
   store_part<ScoreGradientRows::kGap>(rows, owner, shared.own, dq);
 }
 
-template <class Stored>
-__device__ __forceinline__ void consume_item(const KeyBlock<Stored>& block, const HopperRoundsParameters<Stored>& p) {
+template <class Stored, int kColumns>
+__device__ __forceinline__ void consume_item(const KeyBlock<Stored, kColumns>& block, const HopperRoundsParameters<Stored>& p) {
   const Consumer me;
   RoundPlace stage;
   const bool is_there = has_steps(block, stage);
@@ -349,13 +364,13 @@ __device__ __forceinline__ void consume_item(const KeyBlock<Stored>& block, cons
 }
 
 /// Empty but in code for sm_90a.
-template <class Stored>
+template <class Stored, int kColumns>
 __global__ void __launch_bounds__(kRoundThreads, 1) hopper_rounds(const __grid_constant__ HopperRoundsParameters<Stored> p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  using Block = KeyBlock<Stored>;
+  using Block = KeyBlock<Stored, kColumns>;
   extern __shared__ __align__(1024) std::byte shared_bytes[];
   __shared__ HopperBackwardBarriers barriers;
-  const Block block{p.of_keys, *reinterpret_cast<RoundShared*>(shared_bytes), barriers};
+  const Block block{p.of_keys, *reinterpret_cast<RoundShared<kColumns>*>(shared_bytes), barriers};
   if (threadIdx.x == 0) barriers.init(1, 1);
   __syncthreads();
   if (threadIdx.x < kWarpgroupThreads) {

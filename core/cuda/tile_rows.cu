@@ -24,7 +24,7 @@ TileRows backward_tile_rows(ElementType type, std::int64_t head_dim) {
 }
 
 bool has_backward_rounds(ElementType type, std::int64_t head_dim) {
-  if (is_plain(type) || head_dim <= 64) return false;
+  if (is_plain(type)) return false;
   return type == ElementType::kFloat16 ? has_hopper_backward<Float16>(head_dim) : has_hopper_backward<Bfloat16>(head_dim);
 }
 

@@ -271,7 +271,7 @@ TEST_P(CudaBits, SameHoweverDensePairsAreSpreadOverCalls) {
 
 /// Room for everything, for some planes or for some rows at a time: chunks of whole tiles, and a short last one.
 TEST_P(CudaBits, SameWhetherScoreGradientsAreKept) {
-  for (const std::int64_t head_dim : {80, 128}) {
+  for (const std::int64_t head_dim : {24, 64, 80, 128}) {
     const Shape shape{.batch = 2, .tokens = 1500, .heads = 4, .kv_heads = 2, .head_dim = head_dim};
     for (const Causal causal : {Causal::kNone, Causal::kPosition}) {
       const Pattern pattern(dense_specification(1500, causal), shape);
