@@ -39,7 +39,8 @@ CommandSyntax syntax() {
              {"repeats", "R", "timed passes of each kind; else 5"},
              {"warmup", "W", "passes of each kind before those; else 1"},
              {"verify-rows", "K", "check so many rows of queries and of keys before timing; else 16"},
-             {"record", "FILE.json", "append a JSON record of each problem, one line"}}},
+             {"record", "FILE.json", "append a JSON record of each problem, one line"},
+             {"label", "TEXT", "what the records are called: 'report' finds points of a sweep by it"}}},
            layout_options(),
            pattern_options()},
           "mpirun -np 4 hilbertring bench --sizes 8192,65536 --presets dense,longnet --heads 8 --head-dim 64 --type bfloat16"};
@@ -112,6 +113,16 @@ BenchTask make_task(const Arguments& arguments, const Problem& problem, const Be
   return task;
 }
 
+/// Labels stand in JSON, in CSV and in pictures.
+std::optional<std::string> label_from(const Arguments& arguments) {
+  auto label = arguments.text("label");
+  if (!label) return std::nullopt;
+  const bool is_plain = std::all_of(label->begin(), label->end(), [](char c) { return c >= ' ' && c <= '~'; });
+  if (label->empty() || !is_plain) throw usage_error("--label is '" + *label + "', but must be printable ASCII, and not empty");
+  if (!arguments.has("record")) throw usage_error("bench takes --label with --record only");
+  return label;
+}
+
 /// The largest of all ranks.
 template <class OfRank>
 std::int64_t largest(const Job& job, const RankLayout& layout, OfRank&& of_rank) {
@@ -127,7 +138,12 @@ BenchPlan make_plan(const Job& job, const Arguments& arguments) {
   refuse_both(arguments, "preset", "presets");
   BenchPlan plan;
   plan.layout = choose_layout(job, arguments);
-  plan.setting = {to_string(plan.layout.transport), plan.layout.num_ranks, plan.layout.num_threads};
+  plan.setting = {.transport = to_string(plan.layout.transport),
+                  .num_ranks = plan.layout.num_ranks,
+                  .num_threads = plan.layout.num_threads,
+                  .num_nodes = job.num_nodes(),
+                  .backend = std::string(to_string(plan.layout.backend.backend)),
+                  .label = label_from(arguments)};
   for (const std::string& size : list_of(arguments, "sizes")) {
     for (const std::string& preset : list_of(arguments, "presets")) {
       const Problem problem = problem_of_row(arguments, size, preset);

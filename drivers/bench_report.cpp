@@ -9,6 +9,7 @@
 #include "drivers/run_report.h"
 #include "drivers/units.h"
 #include "drivers/version.h"
+#include "hilbert/neighbour_share.h"
 
 namespace hilbertring {
 
@@ -77,6 +78,13 @@ nlohmann::ordered_json checked_json(const BenchTask& task, const BenchFigures& f
   return {{"rows", task.num_checked_rows}, {"worst_of_bound", worst}};
 }
 
+/// null where no token has a neighbour.
+nlohmann::ordered_json neighbours_json(const Schedule& schedule) {
+  const auto found = neighbour_share(schedule.problem().specification, schedule.pattern(), schedule.orders());
+  if (!found) return nullptr;
+  return {{"share", found->share}, {"is_sampled", found->is_sampled}};
+}
+
 }  // namespace
 
 double median(std::vector<double> seconds) {
@@ -130,7 +138,9 @@ std::string bench_record_json(const std::string& pattern, const BenchTask& task,
   const Problem& problem = task.schedule->problem();
   const Shape& shape = problem.shape;
   nlohmann::ordered_json record = {
-      {"program", "hilbertring bench"},
+      {"program", kBenchProgram},
+      {"record_version", kBenchRecordVersion},
+      {"label", nullptr},
       {"program_version", program_version()},
       {"build", build_description()},
       {"device", figures.device},
@@ -140,7 +150,9 @@ std::string bench_record_json(const std::string& pattern, const BenchTask& task,
       {"pattern", pattern},
       {"spec", nlohmann::ordered_json::parse(to_json(problem.specification))},
       {"seed", task.seed},
+      {"backend", setting.backend},
       {"transport", setting.transport},
+      {"nodes", setting.num_nodes},
       {"ranks", setting.num_ranks},
       {"threads_per_rank", setting.num_threads},
       {"warmups", task.num_warmups},
@@ -148,6 +160,8 @@ std::string bench_record_json(const std::string& pattern, const BenchTask& task,
       {"checked", checked_json(task, figures)},
       {"forward", pass_json(task, setting, figures, Pass::kForward)}};
   if (problem.with_gradient) record["backward"] = pass_json(task, setting, figures, Pass::kBackward);
+  if (setting.label) record["label"] = *setting.label;
+  record["neighbours"] = neighbours_json(*task.schedule);
   record["peak_bytes"] = figures.peak_bytes;
   record["predicted_peak_bytes"] = figures.predicted_peak_bytes;
   return record.dump();

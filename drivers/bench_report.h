@@ -17,6 +17,9 @@ struct BenchSetting {
   std::string transport;
   std::int64_t num_ranks = 1;
   int num_threads = 1;  ///< per rank
+  std::int64_t num_nodes = 1;
+  std::string backend;               ///< "cpu" or "cuda"
+  std::optional<std::string> label;  ///< what --label says of the record
 };
 
 /// The middle value, or the mean of the two middle ones. `seconds` is not empty.
@@ -32,6 +35,9 @@ TextTable bench_table();
 void add_bench_rows(TextTable& table, const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures);
 /// What the table was measured on.
 std::string bench_heading(const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures);
+/// Of the records below: another number has other keys or other meanings (docs/FORMAT.md, "Benchmark records").
+constexpr int kBenchRecordVersion = 1;
+constexpr const char* kBenchProgram = "hilbertring bench";
 /// The benchmark of one problem as one JSON object, for --record.
 std::string bench_record_json(const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures);
 
