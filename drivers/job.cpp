@@ -1,9 +1,6 @@
 #include "drivers/job.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -12,16 +9,13 @@
 #include <tuple>
 #include <vector>
 
+#include "drivers/machine.h"
+
 namespace hilbertring {
 
 namespace {
 
 constexpr auto kMeetingTime = std::chrono::seconds(3);
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown host";
-}
 
 /// Size of this node's part of the communicator, and the rank's number in it.
 std::pair<int, int> place_on_node(MPI_Comm communicator) {
