@@ -188,7 +188,7 @@ void round_rates(Rates& rates) {
     value = std::strtod(text, nullptr);
   };
   for (FoldRates* folds : {&rates.forward, &rates.backward}) {
-    for (double* value : {&folds->whole, &folds->cut, &folds->dilated, &folds->seconds_per_fold}) round(*value);
+    for (double* value : {&folds->whole, &folds->cut, &folds->dilated, &folds->seconds_per_fold, &folds->seconds_per_row}) round(*value);
   }
   for (auto* link : {&rates.within_node, &rates.between_nodes}) {
     if (!*link) continue;
@@ -200,10 +200,10 @@ void round_rates(Rates& rates) {
 
 std::string rates_table(const RatesFile& file) {
   const Rates& rates = file.rates;
-  TextTable folds({{"pass", Align::kLeft}, {"whole"}, {"cut"}, {"dilated"}, {"per fold"}});
+  TextTable folds({{"pass", Align::kLeft}, {"whole"}, {"cut"}, {"dilated"}, {"per fold"}, {"per row and head"}});
   for (const auto& [name, of_pass] : {std::pair("forward", &rates.forward), std::pair("backward", &rates.backward)}) {
     folds.add_row({name, format_number(of_pass->whole), format_number(of_pass->cut), format_number(of_pass->dilated),
-                   format_number(of_pass->seconds_per_fold * 1e6) + " us"});
+                   format_number(of_pass->seconds_per_fold * 1e6) + " us", format_number(of_pass->seconds_per_row * 1e9) + " ns"});
   }
   TextTable links({{"link", Align::kLeft}, {"GB/s"}, {"per message"}});
   for (const auto& [name, link] : {std::pair("within a node", rates.within_node), std::pair("between nodes", rates.between_nodes)}) {

@@ -28,8 +28,8 @@ struct Repetition {
 /// Measures a problem on so many ranks (with a gradient, results checked first); nullopt if a check missed.
 using MeasureProblem = std::function<std::optional<BenchFigures>(const Problem& problem, std::int64_t num_ranks, const Repetition& repetition)>;
 
-/// Problems with a segment for each rank, so that all ranks fold at once and nothing moves: dense, causal and dilated ones, and a ring of shards so
-/// small that what a fold costs besides shows. Sets forward and backward. False if a check missed.
+/// Problems with segments of each rank's own, so that all ranks fold at once and nothing moves: long and short ones, causal and dilated ones, and a
+/// ring of shards so small that what a fold costs besides shows. Sets forward and backward. False if a check missed.
 bool measure_folds(const CalibrationSize& size, std::int64_t num_ranks, const MeasureProblem& measure, Rates& rates);
 
 /// What a ring of ranks tells of its messages.

@@ -322,7 +322,7 @@ def plot_prediction(report, directory):
         axes.set_ylim(low, high)
         axes.xaxis.set_major_formatter(FuncFormatter(plain))
         axes.xaxis.set_minor_locator(NullLocator())
-        if high / low < 100:
+        if high / low < 300:
             axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
         axes.set_xlabel("measured time (ms)")
         axes.set_ylabel("predicted time (ms)")

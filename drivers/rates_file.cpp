@@ -67,13 +67,14 @@ Backend backend_named(const std::string& name) {
 }
 
 FoldRates folds_from(const JsonObject& folds) {
-  folds.require_known({"pairs_per_second", "seconds_per_fold"});
+  folds.require_known({"pairs_per_second", "seconds_per_fold", "seconds_per_row"});
   const JsonObject pairs = folds.object("pairs_per_second");
   pairs.require_known({"whole", "cut", "dilated"});
   return {.whole = pairs.number("whole"),
           .cut = pairs.number("cut"),
           .dilated = pairs.number("dilated"),
-          .seconds_per_fold = folds.number("seconds_per_fold")};
+          .seconds_per_fold = folds.number("seconds_per_fold"),
+          .seconds_per_row = folds.number("seconds_per_row")};
 }
 
 std::optional<LinkRates> link_from(const JsonObject& links, const char* name) {
@@ -127,7 +128,8 @@ RatesFile file_from_json(const JsonObject& file) {
 
 Json folds_json(const FoldRates& folds) {
   return {{"pairs_per_second", {{"whole", folds.whole}, {"cut", folds.cut}, {"dilated", folds.dilated}}},
-          {"seconds_per_fold", folds.seconds_per_fold}};
+          {"seconds_per_fold", folds.seconds_per_fold},
+          {"seconds_per_row", folds.seconds_per_row}};
 }
 
 Json links_json(const Rates& rates) {

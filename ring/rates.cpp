@@ -29,6 +29,7 @@ void validate_folds(const std::string& name, const FoldRates& rates) {
   require_above_zero(name + ".pairs_per_second.cut", rates.cut);
   require_above_zero(name + ".pairs_per_second.dilated", rates.dilated);
   require_not_below_zero(name + ".seconds_per_fold", rates.seconds_per_fold);
+  require_not_below_zero(name + ".seconds_per_row", rates.seconds_per_row);
 }
 
 void validate_link(const std::string& name, const std::optional<LinkRates>& link) {

@@ -13,6 +13,7 @@ namespace hilbertring {
 struct FoldRates {
   double whole = 0, cut = 0, dilated = 0;  ///< allowed pairs per second, by kind (AllowedPairs), all heads together
   double seconds_per_fold = 0;             ///< what a fold costs besides: launches, the host
+  double seconds_per_row = 0;              ///< what a pass costs for each of the rank's query rows and heads, however few its keys: state, results
 
   double seconds(const AllowedPairs& pairs) const;
 };

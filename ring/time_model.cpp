@@ -86,7 +86,7 @@ class Clock {
   PassPrediction time(const std::vector<Stage>& stages) const {
     PassPrediction prediction{.slowest = rank_, .num_looked_at = 1};
     for (std::size_t s = 0; s < stages.size(); ++s) {
-      const double compute = compute_seconds(stages[s]);
+      const double compute = compute_seconds(stages[s]) + (s + 1 == stages.size() ? row_seconds() : 0);
       const double operands = seconds(stages[s].operands, operands_cross_nodes(static_cast<std::int64_t>(s) + 1));
       const double accumulators = seconds(stages[s].accumulators, schedule_.num_ranks() > rates_.ranks_per_node);
       const double stage = num_slices_ == 1 ? together(compute, operands) + accumulators : together(compute, operands + accumulators);
@@ -100,9 +100,17 @@ class Clock {
   }
 
  private:
+  const FoldRates& fold_rates() const { return pass_ == Pass::kForward ? rates_.forward : rates_.backward; }
+
   double compute_seconds(const Stage& stage) const {
-    const FoldRates& rates = pass_ == Pass::kForward ? rates_.forward : rates_.backward;
-    return rates.seconds(stage.pairs) + (stage.has_fold ? static_cast<double>(num_slices_) * rates.seconds_per_fold : 0);
+    return fold_rates().seconds(stage.pairs) + (stage.has_fold ? static_cast<double>(num_slices_) * fold_rates().seconds_per_fold : 0);
+  }
+
+  double row_seconds() const {
+    const Shape& shape = schedule_.problem().shape;
+    std::int64_t num_rows = 0;
+    for (const Range<Position> span : schedule_.placement().spans(rank_)) num_rows += span.size();
+    return static_cast<double>(num_rows * shape.batch * shape.heads) * fold_rates().seconds_per_row;
   }
 
   double seconds(const Exchange& exchange, bool crosses_nodes) const {

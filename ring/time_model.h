@@ -42,9 +42,9 @@ struct PassPrediction {
   std::optional<double> hidden_share() const;
 };
 
-/// Each stage takes the longer of its computing and its transfers, and `1 - overlap` of the shorter. A message of a slice is one of a group that
-/// starts together, so a stage waits `seconds_per_message` once for each slice and kind. Accumulators wait for the fold: a pass in one slice stands
-/// still while they travel, two slices compute in turns meanwhile.
+/// Each stage takes the longer of its computing and its transfers, and `1 - overlap` of the shorter. What a pass costs row by row is put to the last.
+/// A message of a slice is one of a group that starts together, so a stage waits `seconds_per_message` once for each slice and kind. Accumulators
+/// wait for the fold: a pass in one slice stands still while they travel, two slices compute in turns meanwhile.
 ///
 /// Stages are summed rank by rank, and the slowest rank is the pass's: ranks need not go in step, since a rank waits for the operands that others
 /// have had all along, and not for their folds. (In the backward pass it waits for its neighbour's, a step behind: the sum of `stage_seconds` is the

@@ -24,7 +24,8 @@ nlohmann::json json_of(const TemporaryDirectory& directory, const std::string& n
 
 /// Rates for kPlan and kBench that nobody measured.
 nlohmann::json made_up_rates() {
-  const nlohmann::json folds = {{"pairs_per_second", {{"whole", 1e6}, {"cut", 1e6}, {"dilated", 1e6}}}, {"seconds_per_fold", 0}};
+  const nlohmann::json folds = {
+      {"pairs_per_second", {{"whole", 1e6}, {"cut", 1e6}, {"dilated", 1e6}}}, {"seconds_per_fold", 0}, {"seconds_per_row", 0}};
   return {{"format", "hilbertring-rates"},
           {"version", 1},
           {"backend", "cpu"},
@@ -141,7 +142,7 @@ TEST(Rates, AFileThatCannotBeWrittenIsRefusedBeforeAnythingIsMeasured) {
   expect_refusal(run_program_on(2, directory, kCalibrate), 2, "rates.json: exists already; give --force");
   expect_refusal(run_program(directory, "calibrate -o no/such/rates.json"), 4, "no/such/rates.json: can't be written");
   expect_refusal(run_program(directory, "calibrate"), 2, "calibrate needs --output");
-  expect_refusal(run_program(directory, "calibrate -o new.json --tokens-per-rank 255"), 2, "--tokens-per-rank is 255, but must be even");
+  expect_refusal(run_program(directory, "calibrate -o new.json --tokens-per-rank 255"), 2, "--tokens-per-rank is 255, but must be a multiple of 8");
   expect_refusal(run_program(directory, "calibrate -o new.json --head-dim 7"), 2, "7");
   expect_refusal(run_program(directory, "calibrate -o new.json --memory-limit 1MiB"), 4, "not enough memory");
 

@@ -50,6 +50,17 @@ TEST(TimeModel, OneRankTakesItsPairsAndItsFolds) {
   EXPECT_FALSE(prediction.hidden_share().has_value());
 }
 
+TEST(TimeModel, RowsOfAllHeadsCostApartFromTheirPairs) {
+  Problem problem = small_problem();
+  problem.shape.heads = problem.shape.kv_heads = problem.shape.batch = 2;
+  Rates rates = simple_rates();
+  const double before = predicted(problem, 2, rates).seconds;
+  rates.forward.seconds_per_row = 0.125;
+
+  // 4 tokens a rank.
+  EXPECT_DOUBLE_EQ(predicted(problem, 2, rates).seconds, before + 2 * 2 * 4 * 0.125);
+}
+
 TEST(TimeModel, TransfersHideBehindLongerComputing) {
   Rates rates = simple_rates();
   rates.within_node->bytes_per_second = 512;
