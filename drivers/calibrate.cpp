@@ -18,6 +18,7 @@
 #include "drivers/version.h"
 #include "io/agreement.h"
 #include "io/files.h"
+#include "io/removed_on_signal.h"
 
 namespace hilbertring {
 
@@ -46,7 +47,10 @@ class OutputFile {
  public:
   OutputFile(const Job& job, const Arguments& arguments)
       : ranks_(job.communicator()), path_(arguments.required_text("output")), may_replace_(arguments.has("force")) {
-    ranks_.on_first_rank([&] { prepare_partial_file(path_, may_replace_, 0); });
+    ranks_.on_first_rank([&] {
+      removed_on_signal_.emplace(partial_path(path_));
+      prepare_partial_file(path_, may_replace_, 0);
+    });
   }
   ~OutputFile() {
     if (ranks_.rank() == 0) remove_partial_file(path_);
@@ -59,6 +63,7 @@ class OutputFile {
     ranks_.on_first_rank([&] {
       write_text_file(partial_path(path_), text);
       publish_partial_file(path_, may_replace_);
+      removed_on_signal_.reset();
     });
   }
 
@@ -66,6 +71,7 @@ class OutputFile {
   FileRanks ranks_;
   std::string path_;
   bool may_replace_;
+  std::optional<RemovedOnSignal> removed_on_signal_;  ///< the partial file, on the first rank
 };
 
 /// The ranks of this rank's node.

@@ -4,6 +4,7 @@
 
 #include "core/specification.h"
 #include "drivers/csv.h"
+#include "drivers/pass_totals.h"
 #include "drivers/report_tables.h"
 
 namespace hilbertring {
@@ -39,7 +40,7 @@ Cells pass_cells(const Series& series, const ReportPoint& point, Pass which) {
   const RecordedPass& pass = *point.pass(which);
   const auto scaling = scaling_of(series, point, which);
   const auto error_text = [&](double predicted) { return text_of((predicted / pass.median_seconds - 1) * 100); };
-  return {{"pass", which == Pass::kForward ? "forward" : "backward"},
+  return {{"pass", std::string(name_of(which))},
           {"median_ms", text_of(pass.median_seconds * 1e3)},
           {"p95_ms", text_of(pass.p95_seconds * 1e3)},
           {"ideal_ms", scaling ? text_of(scaling->ideal_seconds * 1e3) : ""},

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <set>
 
+#include "drivers/pass_totals.h"
 #include "drivers/report_tables.h"
 #include "drivers/units.h"
 
@@ -51,7 +52,7 @@ std::vector<std::string> measured_row(const Series& series, const ReportPoint& p
   const auto scaling = scaling_of(series, point, which);
   std::vector<std::string> row = {format_count(point.planned.num_ranks),
                                   format_count(point.planned.num_tokens),
-                                  which == Pass::kForward ? "forward" : "backward",
+                                  std::string(name_of(which)),
                                   format_seconds(pass.median_seconds),
                                   format_seconds(pass.p95_seconds),
                                   scaling ? percent(scaling->efficiency) : "-",
