@@ -21,7 +21,8 @@ Works with --export=NONE. Variables, each with a default:
   FORCE               1: replace RESULT.h5
   CHECKPOINT_MINUTES  between checkpoints, for failures; else 10. 0: none, and no going on
   MAX_RESTARTS        how often the job may queue itself again; else 50
-Beside the result RESULT.h5.job/ keeps what the job was: version, environment, modules, nodes, the case's description and the output.
+Beside the result RESULT.h5.job/ keeps what the job was: version, environment, modules, nodes, the case's description, what `plan --check` said
+and the output.
 Exit status: that of `hilbertring run` (5: it was stopped, its state is saved, and it does not queue itself again); 2 where the request itself can't be right, before anything runs.
 HELP
 }
@@ -65,11 +66,8 @@ tasks=${SLURM_NTASKS:-1}
 [[ $launcher == srun || $launcher == mpirun ]] || refuse "LAUNCHER is '$launcher', but must be srun or mpirun"
 
 # GPUs that were asked for must be one per rank: two ranks on one would be refused by the program, after the queue; idle ones cost somebody.
-gpus_per_node=${SLURM_GPUS_ON_NODE:-0}
-if ((gpus_per_node > 0)); then
-  gpus=$((gpus_per_node * ${SLURM_JOB_NUM_NODES:-1}))
-  ((gpus == tasks)) || refuse "$tasks tasks and $gpus GPUs were asked for; each task is a rank and needs one GPU of its own"
-fi
+gpus=$((${SLURM_GPUS_ON_NODE:-0} * ${SLURM_JOB_NUM_NODES:-1}))
+((gpus == 0 || gpus == tasks)) || refuse "$tasks tasks and $gpus GPUs were asked for; each task is a rank and needs one GPU of its own"
 
 keep=$result.job
 mkdir -p "$keep"
@@ -87,12 +85,15 @@ env | sort >"$keep/environment.txt"
 scontrol show hostnames "${SLURM_JOB_NODELIST:-}" >"$keep/nodes.txt" 2>/dev/null || true
 OMPI_MCA_ess_singleton_isolated=1 "$program" info "$input" --ranks "$tasks" >"$keep/case.txt"
 
+options=(${FORCE:+--force})
+[[ $checkpoint_minutes == 0 ]] || options+=(--resume --checkpoint-every "$checkpoint_minutes")
+# What all ranks would refuse is refused by one process, in one line and with the same status, before they are launched.
+OMPI_MCA_ess_singleton_isolated=1 "$program" plan "$input" --check --ranks "$tasks" --gpus "$gpus" "${options[@]}" "$@" >"$keep/check.txt"
+
 # Set by `sbatch --export=NONE`, it would keep the ranks from their environment.
 unset SLURM_EXPORT_ENV
 launch=(srun --mpi=pmix --kill-on-bad-exit=1)
 [[ $launcher == srun ]] || launch=(mpirun -np "$tasks")
-options=(${FORCE:+--force})
-[[ $checkpoint_minutes == 0 ]] || options+=(--resume --checkpoint-every "$checkpoint_minutes")
 
 [[ $is_time_over == no || $checkpoint_minutes == 0 ]] ||
   refuse "the job was warned of its time limit before the run began: --time must be longer, or the warning shorter (--signal=B:USR1@SECONDS)"

@@ -19,6 +19,10 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfigVe
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/HilbertRingConfigVersion.cmake cmake/FindNCCL.cmake
         DESTINATION ${package_directory})
 
+# Batch scripts and example tables, together: cluster/scale looks for its task beside itself.
+install(PROGRAMS cluster/job.sh cluster/scale cluster/scale-task.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/hilbertring/cluster)
+install(FILES cluster/scaling.csv cluster/scaling-cpu.csv DESTINATION ${CMAKE_INSTALL_DATADIR}/hilbertring/cluster)
+
 # The module file names the prefix, which is known only when `cmake --install` runs. It is written to its place at once and not by way of the build
 # folder, where two installations at a time would meet.
 install(CODE "

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
+#include <optional>
 #include <utility>
 
+#include "core/allowed_pairs.h"
 #include "core/dilated_segment.h"
 
 namespace hilbertring {
@@ -121,6 +123,13 @@ class PairCounter {
     return count_by_merging(pattern_, query_times_.sorted(block.queries), key_times_.sorted(block.keys));
   }
 
+  AllowedPairs count_by_kind(const Branch& branch, std::int64_t head, const Block& block) const {
+    const std::int64_t pairs = count(branch, head, block);
+    if (block.queries.stride > 1 || block.keys.stride > 1) return {.dilated = pairs};
+    const bool is_whole = pairs == block.queries.count * block.keys.count;
+    return is_whole ? AllowedPairs{.whole = pairs} : AllowedPairs{.cut = pairs};
+  }
+
  private:
   std::int64_t count_one_by_one(const Branch& branch, std::int64_t head, const Block& block) const {
     std::int64_t num_allowed = 0;
@@ -182,28 +191,33 @@ std::int64_t count_causal_pairs(const Run& queries, const Run& keys) {
   return seen_by_rest + num_between + sum_of_floors(num_between, keys.stride, queries.stride, queries[num_before] - keys.first);
 }
 
-std::int64_t count_allowed_pairs(const Pattern& pattern, Range<Position> queries, Range<Position> keys, std::span<const std::int64_t> query_times,
-                                 std::span<const std::int64_t> key_times) {
+AllowedPairs count_allowed_pairs_by_kind(const Pattern& pattern, Range<Position> queries, Range<Position> keys,
+                                         std::span<const std::int64_t> query_times, std::span<const std::int64_t> key_times) {
   const PairCounter counter(pattern, SequenceTimes(queries.begin, query_times), SequenceTimes(keys.begin, key_times));
   // The heads of a class have the same pairs: the first of them is counted, and its count stands for the others.
-  std::vector<std::int64_t> count_of_class(static_cast<std::size_t>(pattern.num_head_classes()), -1);
+  std::vector<std::optional<AllowedPairs>> count_of_class(static_cast<std::size_t>(pattern.num_head_classes()));
   std::vector<Block> blocks;
-  std::int64_t total = 0;
+  AllowedPairs total;
   for (std::int64_t head = 0; head < pattern.shape().heads; ++head) {
-    std::int64_t& count = count_of_class[static_cast<std::size_t>(pattern.head_class(head))];
-    if (count < 0) {
-      count = 0;
+    std::optional<AllowedPairs>& count = count_of_class[static_cast<std::size_t>(pattern.head_class(head))];
+    if (!count) {
+      count.emplace();
       for (std::int64_t index = 0; index < pattern.num_branches(); ++index) {
         const Branch& branch = pattern.branch(index);
         if (!branch.has_head(head)) continue;
         blocks.clear();
         branch.append_blocks(head, queries, keys, blocks);
-        for (const Block& block : blocks) count += counter.count(branch, head, block);
+        for (const Block& block : blocks) *count += counter.count_by_kind(branch, head, block);
       }
     }
-    total += count;
+    total += *count;
   }
   return total;
+}
+
+std::int64_t count_allowed_pairs(const Pattern& pattern, Range<Position> queries, Range<Position> keys, std::span<const std::int64_t> query_times,
+                                 std::span<const std::int64_t> key_times) {
+  return count_allowed_pairs_by_kind(pattern, queries, keys, query_times, key_times).total();
 }
 
 }  // namespace hilbertring

@@ -7,16 +7,15 @@
 #include <vector>
 
 #include "core/error.h"
+#include "drivers/bench_job.h"
 #include "drivers/bench_ranks.h"
 #include "drivers/bench_report.h"
 #include "drivers/commands.h"
 #include "drivers/description.h"
 #include "drivers/pattern_options.h"
-#include "drivers/progress_bar.h"
 #include "drivers/transport_choice.h"
 #include "drivers/units.h"
 #include "io/run_record.h"
-#include "ring/loopback.h"
 
 namespace hilbertring {
 
@@ -39,7 +38,9 @@ CommandSyntax syntax() {
              {"repeats", "R", "timed passes of each kind; else 5"},
              {"warmup", "W", "passes of each kind before those; else 1"},
              {"verify-rows", "K", "check so many rows of queries and of keys before timing; else 16"},
-             {"record", "FILE.json", "append a JSON record of each problem, one line"}}},
+             {"record", "FILE.json", "append a JSON record of each problem, one line"},
+             {"label", "TEXT", "what the records are called: 'report' finds points of a sweep by it"}}},
+           rates_options(),
            layout_options(),
            pattern_options()},
           "mpirun -np 4 hilbertring bench --sizes 8192,65536 --presets dense,longnet --heads 8 --head-dim 64 --type bfloat16"};
@@ -49,6 +50,7 @@ CommandSyntax syntax() {
 struct BenchRow {
   std::string pattern;  ///< the preset's name, if it has one
   BenchTask task;
+  std::optional<TimePredictions> times = {};  ///< with --rates
 };
 
 struct BenchPlan {
@@ -112,13 +114,14 @@ BenchTask make_task(const Arguments& arguments, const Problem& problem, const Be
   return task;
 }
 
-/// The largest of all ranks.
-template <class OfRank>
-std::int64_t largest(const Job& job, const RankLayout& layout, OfRank&& of_rank) {
-  if (layout.virtual_ranks() == 0) return job.max(of_rank(Rank(job.rank())));
-  std::int64_t most = 0;
-  for (Rank rank(0); rank < Rank(layout.num_ranks); ++rank) most = std::max<std::int64_t>(most, of_rank(rank));
-  return most;
+/// Labels stand in JSON, in CSV and in pictures.
+std::optional<std::string> label_from(const Arguments& arguments) {
+  auto label = arguments.text("label");
+  if (!label) return std::nullopt;
+  const bool is_plain = std::all_of(label->begin(), label->end(), [](char c) { return c >= ' ' && c <= '~'; });
+  if (label->empty() || !is_plain) throw usage_error("--label is '" + *label + "', but must be printable ASCII, and not empty");
+  if (!arguments.has("record")) throw usage_error("bench takes --label with --record only");
+  return label;
 }
 
 /// Every problem is made and found to fit before the first is measured: an hour's work must not end at a slip in the last row.
@@ -126,8 +129,14 @@ BenchPlan make_plan(const Job& job, const Arguments& arguments) {
   refuse_both(arguments, "tokens", "sizes");
   refuse_both(arguments, "preset", "presets");
   BenchPlan plan;
+  const std::optional<RatesFile> rates = rates_from(arguments);
   plan.layout = choose_layout(job, arguments);
-  plan.setting = {to_string(plan.layout.transport), plan.layout.num_ranks, plan.layout.num_threads};
+  plan.setting = {.transport = to_string(plan.layout.transport),
+                  .num_ranks = plan.layout.num_ranks,
+                  .num_threads = plan.layout.num_threads,
+                  .num_nodes = job.num_nodes(),
+                  .backend = std::string(to_string(plan.layout.backend.backend)),
+                  .label = label_from(arguments)};
   for (const std::string& size : list_of(arguments, "sizes")) {
     for (const std::string& preset : list_of(arguments, "presets")) {
       const Problem problem = problem_of_row(arguments, size, preset);
@@ -135,22 +144,12 @@ BenchPlan make_plan(const Job& job, const Arguments& arguments) {
       plan.rows.push_back({name, make_task(arguments, problem, plan.setting)});
       plan.rows.back().task.options.backend = plan.layout.backend.backend;
       plan.rows.back().task.options.gpu = plan.layout.backend.gpu_of(job.rank_on_node());
+      if (!rates) continue;
+      require_rates_for(*rates, problem, plan.layout.backend.backend, plan.layout.num_threads, arguments);
+      plan.rows.back().times = predict_times(*plan.rows.back().task.schedule, rates->rates);
     }
   }
   return plan;
-}
-
-void require_memory(const Job& job, const BenchPlan& plan) {
-  for (const BenchRow& row : plan.rows) {
-    const auto gpu_bytes = [&](Rank rank) {
-      return predict_memory(*row.task.schedule, rank, plan.layout.path(), plan.layout.num_threads, row.task.output_type).gpu.peak_bytes();
-    };
-    require_gpu_memory(job, plan.layout.backend, plan.layout.virtual_ranks(), largest(job, plan.layout, gpu_bytes));
-    const std::int64_t needed = largest(job, plan.layout, [&](Rank rank) { return predicted_bench_bytes(row.task, plan.layout.path(), rank); });
-    if (needed <= plan.layout.memory_limit_bytes) continue;
-    throw failure("not enough memory: with " + format_plural(row.task.schedule->problem().shape.tokens, "token") + " a rank needs " +
-                  format_bytes(needed) + ", " + plan.layout.memory_limit_text());
-  }
 }
 
 std::string title_of(const BenchRow& row) {
@@ -168,25 +167,6 @@ std::string checked_text(const BenchRow& row, const BenchFigures& figures) {
   return text + " of the bound\n";
 }
 
-/// `transport` is null where the ranks are virtual.
-BenchFigures measure(Job& job, const BenchPlan& plan, const BenchRow& row, Transport* transport) {
-  ProgressBar progress("bench " + row.pattern, job.is_first());
-  BenchTask shown = row.task;
-  shown.progress = [&progress](std::int64_t done, std::int64_t total) { progress.update(done, total); };
-  BenchFigures figures;
-  if (transport != nullptr) {
-    job.together([&] { figures = bench_rank(*transport, shown); });
-    return figures;
-  }
-  run_loopback(plan.layout.num_ranks, [&](Transport& loopback) {
-    BenchTask task = loopback.rank() == Rank(0) ? shown : row.task;
-    task.options.gpu = plan.layout.backend.gpu_of(loopback.rank().value);
-    BenchFigures of_rank = bench_rank(loopback, task);
-    if (loopback.rank() == Rank(0)) figures = std::move(of_rank);
-  });
-  return figures;
-}
-
 int report_complaints(const Job& job, const BenchFigures& figures) {
   for (const std::string& complaint : figures.complaints) job.out() << "  MISSED: " << complaint << "\n";
   return kStatusMissed;
@@ -196,18 +176,18 @@ int bench(Job& job, const Arguments& arguments) {
   const BenchPlan plan = make_plan(job, arguments);
   std::optional<JobTransport> transport;
   if (plan.layout.virtual_ranks() == 0) transport.emplace(job, plan.layout);
-  require_memory(job, plan);
+  for (const BenchRow& row : plan.rows) require_bench_memory(job, plan.layout, row.task);
   const auto record = arguments.text("record");
-  TextTable table = bench_table();
+  TextTable table = bench_table(arguments.has("rates"));
   std::string heading;
   for (const BenchRow& row : plan.rows) {
     job.out() << title_of(row) << std::flush;
-    const BenchFigures figures = measure(job, plan, row, transport ? &transport->get() : nullptr);
+    const BenchFigures figures = run_bench(job, plan.layout, row.task, transport ? &transport->get() : nullptr, "bench " + row.pattern);
     if (!figures.complaints.empty()) return report_complaints(job, figures);
     job.out() << checked_text(row, figures) << std::flush;
-    add_bench_rows(table, row.pattern, row.task, plan.setting, figures);
+    add_bench_rows(table, row.pattern, row.task, plan.setting, figures, row.times);
     heading = bench_heading(row.task, plan.setting, figures);
-    if (record && job.is_first()) append_record(*record, bench_record_json(row.pattern, row.task, plan.setting, figures));
+    if (record && job.is_first()) append_record(*record, bench_record_json(row.pattern, row.task, plan.setting, figures, row.times));
   }
   job.out() << heading << table.to_text();
   return 0;

@@ -23,6 +23,7 @@ struct BenchTask {
   std::int64_t num_checked_rows = 16;  ///< of queries, and of keys
   std::int64_t num_warmups = 1;
   std::int64_t num_repeats = 5;
+  std::int64_t num_more_transfers = 0;  ///< forward transfers alone, timed after all those: they take little time, and scatter much
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};  ///< rounds of passes; on one rank at most
 };
 

@@ -4,11 +4,13 @@
 #include <cmath>
 #include <cstddef>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "drivers/pass_totals.h"
 #include "drivers/run_report.h"
 #include "drivers/units.h"
 #include "drivers/version.h"
+#include "hilbert/neighbour_share.h"
 
 namespace hilbertring {
 
@@ -27,32 +29,39 @@ double gigabytes_per_second(const PassFigures& figures, const BenchSetting& sett
 std::string percent_text(const std::optional<double>& share) { return share ? format_number(std::round(100 * *share), 4) + " %" : "-"; }
 
 std::vector<std::string> pass_row(const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures,
-                                  Pass pass) {
+                                  const std::optional<TimePredictions>& times, Pass pass) {
   const PassFigures& of_pass = pass == Pass::kForward ? figures.forward : figures.backward;
   const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute);
   const bool is_sending = of_pass.sent_bytes > 0;
-  return {format_count(task.schedule->problem().shape.tokens),
-          pattern,
-          std::string(name_of(pass)),
-          format_seconds(ring),
-          format_seconds(percentile_95(of_pass.times.ring)),
-          format_number(teraflop_per_second(task, pass, figures, ring)),
-          format_seconds(compute),
-          format_number(teraflop_per_second(task, pass, figures, compute)),
-          is_sending ? format_seconds(median(of_pass.times.transfers)) : "-",
-          percent_text(hidden_share(of_pass)),
-          format_number(gigabytes_per_second(of_pass, setting, ring)),
-          format_bytes(of_pass.sent_bytes),
-          format_bytes(task.schedule->dense_ring_bytes(pass)),
-          format_bytes(figures.peak_bytes),
-          format_bytes(figures.predicted_peak_bytes)};
+  std::vector<std::string> cells = {format_count(task.schedule->problem().shape.tokens),
+                                    pattern,
+                                    std::string(name_of(pass)),
+                                    format_seconds(ring),
+                                    format_seconds(percentile_95(of_pass.times.ring)),
+                                    format_number(teraflop_per_second(task, pass, figures, ring)),
+                                    format_seconds(compute),
+                                    format_number(teraflop_per_second(task, pass, figures, compute)),
+                                    is_sending ? format_seconds(median(of_pass.times.transfers)) : "-",
+                                    percent_text(hidden_share(of_pass)),
+                                    format_number(gigabytes_per_second(of_pass, setting, ring)),
+                                    format_bytes(of_pass.sent_bytes),
+                                    format_bytes(task.schedule->dense_ring_bytes(pass)),
+                                    format_bytes(figures.peak_bytes),
+                                    format_bytes(figures.predicted_peak_bytes)};
+  if (times) {
+    const std::optional<PassPrediction>& time = times->of(pass);
+    cells.push_back(time ? format_seconds(time->seconds) : "not counted");
+    cells.push_back(time ? percent_text(time->seconds / ring - 1) : "-");
+  }
+  return cells;
 }
 
 nlohmann::ordered_json times_json(const std::vector<double>& seconds) {
   return {{"median_seconds", median(seconds)}, {"p95_seconds", percentile_95(seconds)}, {"seconds", seconds}};
 }
 
-nlohmann::ordered_json pass_json(const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures, Pass pass) {
+nlohmann::ordered_json pass_json(const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures,
+                                 const std::optional<TimePredictions>& times, Pass pass) {
   const PassFigures& of_pass = pass == Pass::kForward ? figures.forward : figures.backward;
   const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute);
   nlohmann::ordered_json record = {{"ring", times_json(of_pass.times.ring)},
@@ -68,6 +77,7 @@ nlohmann::ordered_json pass_json(const BenchTask& task, const BenchSetting& sett
                                    {"predicted_bytes", task.schedule->total_bytes(pass)},
                                    {"dense_ring_bytes", task.schedule->dense_ring_bytes(pass)}};
   if (const auto hidden = hidden_share(of_pass)) record["hidden_share"] = *hidden;
+  if (times && times->of(pass)) record["predicted_ms"] = times->of(pass)->seconds * 1e3;
   return record;
 }
 
@@ -75,6 +85,13 @@ nlohmann::ordered_json checked_json(const BenchTask& task, const BenchFigures& f
   nlohmann::ordered_json worst = nlohmann::ordered_json::object();
   for (const CheckedTensor& tensor : figures.checked) worst[std::string(to_string(tensor.name))] = tensor.worst_fraction;
   return {{"rows", task.num_checked_rows}, {"worst_of_bound", worst}};
+}
+
+/// null where no token has a neighbour.
+nlohmann::ordered_json neighbours_json(const Schedule& schedule) {
+  const auto found = neighbour_share(schedule.problem().specification, schedule.pattern(), schedule.orders());
+  if (!found) return nullptr;
+  return {{"share", found->share}, {"is_sampled", found->is_sampled}};
 }
 
 }  // namespace
@@ -94,27 +111,30 @@ std::optional<double> hidden_share(const PassFigures& figures) {
   return 1 - median(figures.times.waiting) / median(figures.times.transfers);
 }
 
-TextTable bench_table() {
-  return TextTable({{"tokens"},
-                    {"pattern", Align::kLeft},
-                    {"pass", Align::kLeft},
-                    {"ring"},
-                    {"p95"},
-                    {"TFLOP/s"},
-                    {"compute alone"},
-                    {"TFLOP/s"},
-                    {"transfers alone"},
-                    {"hidden"},
-                    {"GB/s per rank"},
-                    {"sent"},
-                    {"dense ring"},
-                    {"peak"},
-                    {"predicted"}});
+TextTable bench_table(bool has_rates) {
+  std::vector<TextTable::Column> columns = {{"tokens"},
+                                            {"pattern", Align::kLeft},
+                                            {"pass", Align::kLeft},
+                                            {"ring"},
+                                            {"p95"},
+                                            {"TFLOP/s"},
+                                            {"compute alone"},
+                                            {"TFLOP/s"},
+                                            {"transfers alone"},
+                                            {"hidden"},
+                                            {"GB/s per rank"},
+                                            {"sent"},
+                                            {"dense ring"},
+                                            {"peak"},
+                                            {"predicted"}};
+  if (has_rates) columns.insert(columns.end(), {{"ring predicted"}, {"error"}});
+  return TextTable(std::move(columns));
 }
 
-void add_bench_rows(TextTable& table, const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures) {
-  table.add_row(pass_row(pattern, task, setting, figures, Pass::kForward));
-  if (task.schedule->problem().with_gradient) table.add_row(pass_row(pattern, task, setting, figures, Pass::kBackward));
+void add_bench_rows(TextTable& table, const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures,
+                    const std::optional<TimePredictions>& times) {
+  table.add_row(pass_row(pattern, task, setting, figures, times, Pass::kForward));
+  if (task.schedule->problem().with_gradient) table.add_row(pass_row(pattern, task, setting, figures, times, Pass::kBackward));
 }
 
 std::string bench_heading(const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures) {
@@ -126,11 +146,14 @@ std::string bench_heading(const BenchTask& task, const BenchSetting& setting, co
          " of the slowest rank\n";
 }
 
-std::string bench_record_json(const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures) {
+std::string bench_record_json(const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures,
+                              const std::optional<TimePredictions>& times) {
   const Problem& problem = task.schedule->problem();
   const Shape& shape = problem.shape;
   nlohmann::ordered_json record = {
-      {"program", "hilbertring bench"},
+      {"program", kBenchProgram},
+      {"record_version", kBenchRecordVersion},
+      {"label", nullptr},
       {"program_version", program_version()},
       {"build", build_description()},
       {"device", figures.device},
@@ -140,14 +163,18 @@ std::string bench_record_json(const std::string& pattern, const BenchTask& task,
       {"pattern", pattern},
       {"spec", nlohmann::ordered_json::parse(to_json(problem.specification))},
       {"seed", task.seed},
+      {"backend", setting.backend},
       {"transport", setting.transport},
+      {"nodes", setting.num_nodes},
       {"ranks", setting.num_ranks},
       {"threads_per_rank", setting.num_threads},
       {"warmups", task.num_warmups},
       {"repeats", task.num_repeats},
       {"checked", checked_json(task, figures)},
-      {"forward", pass_json(task, setting, figures, Pass::kForward)}};
-  if (problem.with_gradient) record["backward"] = pass_json(task, setting, figures, Pass::kBackward);
+      {"forward", pass_json(task, setting, figures, times, Pass::kForward)}};
+  if (problem.with_gradient) record["backward"] = pass_json(task, setting, figures, times, Pass::kBackward);
+  if (setting.label) record["label"] = *setting.label;
+  record["neighbours"] = neighbours_json(*task.schedule);
   record["peak_bytes"] = figures.peak_bytes;
   record["predicted_peak_bytes"] = figures.predicted_peak_bytes;
   return record.dump();

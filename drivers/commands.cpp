@@ -12,8 +12,8 @@ namespace hilbertring {
 namespace {
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all = {generate_command(), run_command(),   verify_command(), info_command(),
-                                           plan_command(),     bench_command(), suite_command(),  report_command()};
+  static const std::vector<Command> all = {generate_command(),  run_command(),   verify_command(), info_command(),  plan_command(),
+                                           calibrate_command(), bench_command(), suite_command(),  report_command()};
   return all;
 }
 

@@ -22,6 +22,7 @@ Command run_command();
 Command verify_command();
 Command info_command();
 Command plan_command();
+Command calibrate_command();
 Command bench_command();
 Command suite_command();
 Command report_command();

@@ -1,9 +1,6 @@
 #include "drivers/job.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -12,16 +9,13 @@
 #include <tuple>
 #include <vector>
 
+#include "drivers/machine.h"
+
 namespace hilbertring {
 
 namespace {
 
 constexpr auto kMeetingTime = std::chrono::seconds(3);
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown host";
-}
 
 /// Size of this node's part of the communicator, and the rank's number in it.
 std::pair<int, int> place_on_node(MPI_Comm communicator) {
@@ -56,6 +50,7 @@ Job::Job(int& argc, char**& argv) {
   MPI_Comm_size(MPI_COMM_WORLD, &num_ranks_);
   MPI_Comm_dup(MPI_COMM_WORLD, &errors_);
   std::tie(ranks_on_node_, rank_on_node_) = place_on_node(MPI_COMM_WORLD);
+  num_nodes_ = static_cast<int>(reduced(rank_on_node_ == 0 ? 1 : 0, MPI_SUM, MPI_COMM_WORLD));
 }
 
 Job::~Job() {

@@ -26,6 +26,7 @@ class Job {
   int rank() const { return rank_; }
   int num_ranks() const { return num_ranks_; }
   bool is_first() const { return rank_ == 0; }
+  int num_nodes() const { return num_nodes_; }
   /// Ranks of the job on this rank's node, this one among them.
   int ranks_on_node() const { return ranks_on_node_; }
   /// This rank's number among them.
@@ -55,6 +56,7 @@ class Job {
   MPI_Comm errors_ = MPI_COMM_NULL;  ///< for meeting after an error
   int rank_ = 0;
   int num_ranks_ = 1;
+  int num_nodes_ = 1;
   int ranks_on_node_ = 1;
   int rank_on_node_ = 0;
 };

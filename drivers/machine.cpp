@@ -1,8 +1,10 @@
 #include "drivers/machine.h"
 
 #include <omp.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <fstream>
 #include <limits>
@@ -31,6 +33,11 @@ std::int64_t available_memory_bytes() {
 }
 
 std::int64_t peak_resident_bytes() { return std::max<std::int64_t>(proc_bytes("/proc/self/status", "VmHWM"), 0); }
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown host";
+}
 
 int default_num_threads(int ranks_on_node) {
   if (std::getenv("OMP_NUM_THREADS") != nullptr) return std::max(omp_get_max_threads(), 1);

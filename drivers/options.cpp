@@ -112,7 +112,8 @@ void require_operands(const CommandSyntax& syntax, const std::vector<std::string
   const bool may_miss_last = !syntax.operands.empty() && syntax.operands.back().starts_with('[');
   if (operands.size() + (may_miss_last ? 1 : 0) < syntax.operands.size())
     throw usage_error(syntax.name + " needs " + syntax.operands[operands.size()] + see_help);
-  if (operands.size() > syntax.operands.size()) {
+  const bool may_repeat_last = !syntax.operands.empty() && syntax.operands.back().ends_with("...");
+  if (operands.size() > syntax.operands.size() && !may_repeat_last) {
     throw usage_error(syntax.name + " does not know what to do with '" + operands[syntax.operands.size()] + "'" + see_help);
   }
 }

@@ -26,7 +26,7 @@ struct OptionGroup {
 struct CommandSyntax {
   std::string name;
   std::string summary;                ///< one line
-  std::vector<std::string> operands;  ///< as help shows them, "CASE.h5"; the last may be left out if it stands in brackets, "[DIR]"
+  std::vector<std::string> operands;  ///< as help shows them, "CASE.h5"; the last may be left out ("[DIR]") or stand several times ("FILES...")
   std::vector<OptionGroup> groups;
   std::string example;  ///< a whole command line
 };

@@ -1,15 +1,16 @@
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cstdlib>
+#include <algorithm>
 #include <filesystem>
-#include <fstream>
+#include <ostream>
 #include <string>
-#include <system_error>
+#include <vector>
 
 #include "core/error.h"
 #include "drivers/commands.h"
-#include "drivers/report_script.h"
+#include "drivers/partial_directory.h"
+#include "drivers/plotter.h"
+#include "drivers/report_series.h"
+#include "drivers/report_tables.h"
+#include "io/files.h"
 
 namespace hilbertring {
 
@@ -17,69 +18,62 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kTable = "report.csv";
+constexpr const char* kText = "report.md";
+constexpr const char* kWhat = "a report";
+
 CommandSyntax syntax() {
   return {"report",
-          "Gathers a scaling experiment (cluster/scale) into a CSV, a Markdown table and plots, PNG and SVG; needs python3 with matplotlib.",
-          {"SWEEP"},
+          "Gathers records of bench into a table (CSV, Markdown) and plots (PNG, SVG) of scaling, traffic and the model's predictions.",
+          {"RECORDS..."},
           {{"Report options",
-            {{"output", "DIR", "the report", 'o'},
-             {"force", "", "replace DIR if it exists"},
-             {"python", "PROGRAM", "that has matplotlib; else python3 on PATH"}}}},
-          "hilbertring report sweep -o sweep/report"};
+            {{"output", "DIR", "the directory to make", 'o'},
+             {"points", "POINTS.csv", "the points that should be there (cluster/scale leaves the list): those without a record are shown as missing"},
+             {"python", "PROGRAM", "the Python that draws; else python3 or /usr/bin/python3, whichever has matplotlib"},
+             {"force", "", "replace the report that DIR holds"}}}},
+          "hilbertring report scaling/records --points scaling/points.csv -o scaling/report"};
 }
 
-/// A file or folder that goes when the object does.
-class Temporary {
- public:
-  explicit Temporary(fs::path path) : path_(std::move(path)) {}
-  ~Temporary() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Temporary(const Temporary&) = delete;
-  Temporary& operator=(const Temporary&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
-/// The script's own exit status: it has said its line.
-int run_script(const std::string& python, const fs::path& script, const std::string& sweep, const fs::path& out) {
-  const pid_t child = ::fork();
-  if (child < 0) throw failure("no process can be started for " + python);
-  if (child == 0) {
-    ::execlp(python.c_str(), python.c_str(), script.c_str(), sweep.c_str(), out.c_str(), static_cast<char*>(nullptr));
-    ::_exit(127);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  if (!WIFEXITED(status)) throw failure(python + " was ended by a signal");
-  if (WEXITSTATUS(status) == 127) throw failure("there is no program '" + python + "': report needs python3 with matplotlib; --python names it");
-  return WEXITSTATUS(status);
+/// Whether nothing but a report lies there: what --force may remove.
+bool holds_a_report(const fs::path& directory) {
+  const auto is_of_report = [](const fs::directory_entry& entry) {
+    const std::string name = entry.path().filename();
+    return entry.is_regular_file() && (name == kTable || name == kText || is_plot_file(name));
+  };
+  return fs::exists(directory / kTable) && std::all_of(fs::directory_iterator(directory), fs::directory_iterator(), is_of_report);
 }
 
-/// DIR is complete or as it was: the report is made beside it.
+std::vector<Series> gather(const Arguments& arguments) {
+  std::vector<std::string> paths;
+  for (std::size_t i = 0; i < arguments.num_operands(); ++i) paths.push_back(arguments.operand(i));
+  const auto list = arguments.text("points");
+  const std::vector<PlannedPoint> points = list ? read_points(*list) : std::vector<PlannedPoint>();
+  const Records records = read_records(paths);
+  if (list) return planned_series(points, records);
+  if (records.measured.empty() && records.failed.empty()) throw input_error(paths.front() + ": holds no records");
+  return found_series(records);
+}
+
 int report(Job& job, const Arguments& arguments) {
   job.require_one_rank("report");
-  const std::string& sweep = arguments.operand(0);
-  const fs::path out = fs::path(arguments.required_text("output")).lexically_normal();
-  std::error_code ignored;
-  if (fs::exists(out, ignored) && !arguments.has("force")) throw usage_error("'" + out.string() + "' exists; give --force to replace it");
-  if (!fs::exists(fs::path(sweep) / "points.csv", ignored)) throw input_error(sweep + ": there is no points.csv in it");
-  const Temporary beside(out.string() + ".partial");
-  const Temporary script(out.string() + ".partial.py");
-  fs::remove_all(beside.path(), ignored);
-  std::ofstream(script.path()) << kReportScript;
-  const int status = run_script(arguments.text("python").value_or("python3"), script.path(), sweep, beside.path());
-  constexpr int kNoPlots = 4;
-  if (status != 0 && status != kNoPlots) return status;
-  fs::remove_all(out, ignored);
-  std::error_code error;
-  fs::rename(beside.path(), out, error);
-  if (error) throw failure("'" + out.string() + "' can't be written: " + error.message());
-  job.out() << "wrote " << out.string() << "\n";
-  return status;
+  const std::string directory = directory_name(arguments.required_text("output"));
+  const bool may_replace = arguments.has("force");
+  refuse_taken_directory(directory, kWhat, may_replace, holds_a_report);
+  const std::vector<Series> series = gather(arguments);
+
+  PartialDirectory partial(directory);
+  write_text_file(partial.where() + "/" + kTable, report_csv(series));
+  const PlotOutcome plots = draw_plots(partial.where(), arguments.text("python").value_or(""));
+  write_text_file(partial.where() + "/" + kText, report_markdown(series, plots.files));
+  refuse_taken_directory(directory, kWhat, may_replace, holds_a_report);
+  partial.publish();
+
+  job.out() << count_text(series) << "\n"
+            << "wrote " << directory << ": " << kTable << ", " << kText;
+  for (const std::string& plot : plots.files) job.out() << ", " << plot;
+  job.out() << "\n";
+  if (!plots.complaint.empty()) throw failure(directory + " has tables, but no plots: " + plots.complaint);
+  return 0;
 }
 
 }  // namespace

@@ -34,9 +34,10 @@ std::string file_name(const std::string& path) { return std::filesystem::path(pa
 
 }  // namespace
 
+double operations_per_pair(Pass pass, std::int64_t head_dim) { return (pass == Pass::kForward ? 4.0 : 10.0) * static_cast<double>(head_dim); }
+
 double operations_per_second(const PassTotals& totals, Pass pass, std::int64_t head_dim) {
-  const double per_pair = (pass == Pass::kForward ? 4.0 : 10.0) * static_cast<double>(head_dim);
-  return totals.seconds > 0 ? per_pair * static_cast<double>(totals.allowed_pairs) / totals.seconds : 0.0;
+  return totals.seconds > 0 ? operations_per_pair(pass, head_dim) * static_cast<double>(totals.allowed_pairs) / totals.seconds : 0.0;
 }
 
 std::string report_text(const Problem& problem, const RunSetting& setting, const RunTotals& totals) {

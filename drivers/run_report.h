@@ -25,8 +25,9 @@ std::vector<std::pair<std::string, std::string>> result_attributes(const Problem
 /// The run as one JSON object, for --record.
 std::string record_json(const Problem& problem, const RunSetting& setting, const RunTotals& totals);
 
-/// Floating-point operations per second: 4 D per allowed pair forward (two products), 10 D backward (five), multiplications and additions counted
-/// each.
+/// Floating-point operations of an allowed pair: 4 D forward (two products), 10 D backward (five), multiplications and additions counted each.
+double operations_per_pair(Pass pass, std::int64_t head_dim);
+/// Of all of a pass's allowed pairs, in its time.
 double operations_per_second(const PassTotals& totals, Pass pass, std::int64_t head_dim);
 
 }  // namespace hilbertring

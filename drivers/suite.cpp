@@ -1,10 +1,10 @@
-#include <filesystem>
 #include <ostream>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
 #include "drivers/commands.h"
+#include "drivers/partial_directory.h"
 #include "drivers/progress_bar.h"
 #include "drivers/stopwatch.h"
 #include "drivers/suite_cases.h"
@@ -55,14 +55,9 @@ int list_cases(std::ostream& out) {
   return 0;
 }
 
-/// The directory without a slash at its end. The set takes its place in one step, so that it must have a name in its parent.
 std::string directory_operand(const Arguments& arguments) {
   if (arguments.num_operands() == 0) throw usage_error("suite needs DIR; see 'hilbertring suite --help'");
-  std::filesystem::path path(arguments.operand(0));
-  if (path.filename().empty()) path = path.parent_path();
-  const std::string name = path.filename();
-  if (name.empty() || name == "." || name == "..") throw usage_error("'" + arguments.operand(0) + "' is not the name of a directory");
-  return path;
+  return directory_name(arguments.operand(0));
 }
 
 /// One process does it; the other ranks of a job wait.

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "drivers/expected_values.h"
 #include "drivers/order_table.h"
+#include "drivers/partial_directory.h"
 #include "drivers/random_order.h"
 #include "drivers/random_tensor.h"
 #include "drivers/slab.h"
@@ -23,6 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kWhat = "a regression set";
+
 /// Whether nothing but a set of this kind lies there: what --force may remove.
 bool holds_a_set(const fs::path& directory) {
   bool has_manifest = false;
@@ -33,36 +36,6 @@ bool holds_a_set(const fs::path& directory) {
   }
   return has_manifest;
 }
-
-void refuse_taken_directory(const fs::path& directory, bool may_replace) {
-  if (!fs::exists(fs::symlink_status(directory))) return;
-  const std::string name = std::string("'").append(directory.string()).append("'");
-  if (!fs::is_directory(directory)) throw usage_error(name + " exists and is no directory");
-  if (fs::is_empty(directory)) return;
-  if (!may_replace) throw usage_error(name + " exists and is not empty; give --force to replace a regression set");
-  if (!holds_a_set(directory)) throw usage_error(name + " holds other things than a regression set; --force does not remove them");
-}
-
-/// The directory while it is made; removed unless it was published.
-class PartialDirectory {
- public:
-  explicit PartialDirectory(std::string path) : path_(std::move(path)) { prepare_partial_directory(path_); }
-  ~PartialDirectory() {
-    if (!is_published_) remove_partial_directory(path_);
-  }
-  PartialDirectory(const PartialDirectory&) = delete;
-  PartialDirectory& operator=(const PartialDirectory&) = delete;
-
-  std::string where() const { return partial_path(path_); }
-  void publish() {
-    publish_partial_directory(path_);
-    is_published_ = true;
-  }
-
- private:
-  std::string path_;
-  bool is_published_ = false;
-};
 
 Range<SequenceIndex> all_tokens(const Shape& shape) { return {SequenceIndex(0), SequenceIndex(shape.tokens)}; }
 
@@ -108,7 +81,7 @@ SuiteEntry write_case(const std::string& directory, const SuiteCase& suite_case)
 
 SuiteManifest write_suite(const std::string& directory, bool may_replace,
                           const std::function<void(std::int64_t done, std::int64_t total)>& progress) {
-  refuse_taken_directory(directory, may_replace);
+  refuse_taken_directory(directory, kWhat, may_replace, holds_a_set);
   PartialDirectory partial(directory);
   SuiteManifest manifest;
   for (const SuiteCase& suite_case : suite_cases()) {
@@ -116,7 +89,7 @@ SuiteManifest write_suite(const std::string& directory, bool may_replace,
     progress(static_cast<std::int64_t>(manifest.entries.size()), static_cast<std::int64_t>(suite_cases().size()));
   }
   write_text_file(manifest_path(partial.where()), to_json(manifest));
-  refuse_taken_directory(directory, may_replace);
+  refuse_taken_directory(directory, kWhat, may_replace, holds_a_set);
   partial.publish();
   return manifest;
 }

@@ -102,7 +102,7 @@ RankLayout choose_layout(const Job& job, const Arguments& arguments) {
   return layout;
 }
 
-JobTransport::JobTransport(const Job& job, const RankLayout& layout) : host_(make_mpi_transport(job.communicator())) {
+JobTransport::JobTransport(const Job& job, const RankLayout& layout, MPI_Comm communicator) : host_(make_mpi_transport(communicator)) {
   if (layout.transport != TransportKind::kNccl) return;
   // NVLink multicast serves collectives, of which there are none, and can put shared hosts out of order.
   ::setenv("NCCL_NVLS_ENABLE", "0", 1);

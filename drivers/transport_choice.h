@@ -45,8 +45,9 @@ RankLayout choose_layout(const Job& job, const Arguments& arguments);
 /// The transport of an MPI rank.
 class JobTransport {
  public:
-  /// Collective. The layout's transport is not loopback.
-  JobTransport(const Job& job, const RankLayout& layout);
+  /// Collective. The layout's transport is not loopback. `communicator`: of all ranks of the job, or of some that this one is among.
+  JobTransport(const Job& job, const RankLayout& layout, MPI_Comm communicator);
+  JobTransport(const Job& job, const RankLayout& layout) : JobTransport(job, layout, job.communicator()) {}
   Transport& get() const { return linked_ ? *linked_ : *host_; }
 
  private:

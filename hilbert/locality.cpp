@@ -9,14 +9,11 @@
 #include "core/error.h"
 #include "hilbert/grid.h"
 #include "hilbert/order.h"
+#include "hilbert/order_lookup.h"
 
 namespace hilbertring {
 namespace {
 
-// Up to so many tokens, orders are tabled and every token is looked at. Beyond, look-ups cost microseconds: there are as many samples as a second
-// allows.
-constexpr std::int64_t kMaxTabledTokens = std::int64_t{1} << 20;
-constexpr std::int64_t kMaxSampledTokens = std::int64_t{1} << 13;
 constexpr std::int64_t kMaxTiles = 1024;
 constexpr std::int64_t kMaxSampledTiles = 64;
 
@@ -35,38 +32,6 @@ class Tally {
   std::int64_t worst_ = 0;
   std::int64_t count_ = 0;
 };
-
-/// Both directions of an order: from tables while they are small, else asked token by token.
-class Lookup {
- public:
-  explicit Lookup(const Order& order) : order_(order) {
-    if (order.num_tokens() > kMaxTabledTokens) return;
-    indices_.resize(static_cast<std::size_t>(order.num_tokens()));
-    order.fill({Position(0), Position(order.num_tokens())}, indices_);
-    places_.resize(indices_.size());
-    for (std::size_t p = 0; p < indices_.size(); ++p) places_[static_cast<std::size_t>(indices_[p])] = static_cast<std::int64_t>(p);
-  }
-
-  std::int64_t sequence_index(std::int64_t p) const {
-    return indices_.empty() ? order_.sequence_index(Position(p)).value : indices_[static_cast<std::size_t>(p)];
-  }
-  std::int64_t position(std::int64_t t) const {
-    return places_.empty() ? order_.position(SequenceIndex(t)).value : places_[static_cast<std::size_t>(t)];
-  }
-
- private:
-  const Order& order_;
-  std::vector<std::int64_t> indices_, places_;
-};
-
-/// Calls action(i) for all i < count, or for at most `max_calls` of them at even distances. Returns how many there were.
-template <class Action>
-std::int64_t for_samples(std::int64_t count, std::int64_t max_calls, Action&& action) {
-  // Odd, so that samples do not all fall on one side of the curves' powers of two.
-  const std::int64_t stride = std::max<std::int64_t>(1, ceil_div(count, max_calls)) | 1;
-  for (std::int64_t i = 0; i < count; i += stride) action(i);
-  return count <= 0 ? 0 : ceil_div(count, stride);
-}
 
 /// Sorted cell indices widened by `radius` along one side of the grid, clipped to the grid; sorted, each once.
 std::vector<std::int64_t> widened(const std::vector<std::int64_t>& cells, const Grid& grid, int side, std::int64_t radius) {
@@ -89,7 +54,7 @@ class Meter {
   Meter(const Grid& grid, const LocalityOptions& options) : grid_(grid), options_(options) {}
 
   CurveLocality measure(std::string name, const Order& order) const {
-    const Lookup lookup(order);
+    const OrderLookup lookup(order);
     CurveLocality result{std::move(name), {}, neighbour_distance(lookup), tile_pairs(lookup)};
     for (const std::int64_t gap : options_.gaps) result.gap_distances.push_back(gap_distance(lookup, gap));
     return result;
@@ -110,7 +75,7 @@ class Meter {
   bool is_tabled() const { return grid_.num_tokens() <= kMaxTabledTokens; }
   std::int64_t num_samples() const { return is_tabled() ? grid_.num_tokens() : kMaxSampledTokens; }
 
-  MeanAndWorst gap_distance(const Lookup& lookup, std::int64_t gap) const {
+  MeanAndWorst gap_distance(const OrderLookup& lookup, std::int64_t gap) const {
     Tally tally;
     for_samples(grid_.num_tokens() - gap, num_samples(), [&](std::int64_t p) {
       tally.add(manhattan_distance(grid_.cell(lookup.sequence_index(p)), grid_.cell(lookup.sequence_index(p + gap))));
@@ -118,7 +83,7 @@ class Meter {
     return tally.result();
   }
 
-  MeanAndWorst neighbour_distance(const Lookup& lookup) const {
+  MeanAndWorst neighbour_distance(const OrderLookup& lookup) const {
     Tally tally;
     for_samples(grid_.num_tokens(), num_samples(), [&](std::int64_t t) {
       const Cell cell = grid_.cell(t);
@@ -131,7 +96,7 @@ class Meter {
     return tally.result();
   }
 
-  double tile_pairs(const Lookup& lookup) const {
+  double tile_pairs(const OrderLookup& lookup) const {
     const std::int64_t num_tiles = ceil_div(grid_.num_tokens(), options_.tile);
     std::int64_t num_pairs = 0;
     const std::int64_t num_seen =
@@ -140,7 +105,7 @@ class Meter {
   }
 
   /// Key tiles that the windows of one query tile touch.
-  std::int64_t num_key_tiles(const Lookup& lookup, std::int64_t query_tile) const {
+  std::int64_t num_key_tiles(const OrderLookup& lookup, std::int64_t query_tile) const {
     std::vector<std::int64_t> cells;
     const std::int64_t end = std::min((query_tile + 1) * options_.tile, grid_.num_tokens());
     for (std::int64_t p = query_tile * options_.tile; p < end; ++p) cells.push_back(lookup.sequence_index(p));

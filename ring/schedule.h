@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -94,8 +95,9 @@ class Schedule {
   std::vector<ChunkPair> own_pairs_above(Rank k, LagRange lags = {}) const;
   std::vector<ChunkPair> visit_pairs(Rotation rotation, Rank visitor, Rank owner, LagRange lags = {}) const;
 
-  /// Table of the steps that happen, with what each rank receives (up to 8 ranks); at most `max_lines` lines, the middle left out.
-  std::string to_text(Pass pass, std::int64_t max_lines) const;
+  /// Table of the steps that happen, with what each rank receives (up to 8 ranks); at most `max_lines` lines, the middle left out. `stage_seconds`,
+  /// if any, are PassPrediction's: the predicted time of step s is entry s.
+  std::string to_text(Pass pass, std::int64_t max_lines, std::span<const double> stage_seconds = {}) const;
 
  private:
   /// Sums over all ranks, step by step (entry s - 1).
@@ -114,7 +116,7 @@ class Schedule {
   const Sweep& steps(Rotation rotation) const { return rotation == Rotation::kKvUp ? kv_steps_ : query_steps_; }
   StepTraffic bytes_of(Pass pass, Rotation rotation, const VisitRows& rows) const;
   std::int64_t total_bytes(Pass pass, Rotation rotation) const;
-  std::string step_line(Pass pass, std::int64_t step, bool shows_ranks) const;
+  std::string step_line(Pass pass, std::int64_t step, bool shows_ranks, std::span<const double> stage_seconds) const;
   std::int64_t lag(Unit queries, Unit keys) const;
   bool has_lag(Rank queries, Rank keys, LagRange lags) const;
   bool is_step_of(std::int64_t step, LagRange lags) const;

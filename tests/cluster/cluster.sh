@@ -14,18 +14,24 @@ require_cluster_tools() {
   unshare --mount --pid --fork true 2>/dev/null || skip "namespaces are not allowed here"
 }
 
-# start_cluster: two nodes, and a directory of the test's own to work in; both end with the test. MINI_SLURM_DIR keeps two clusters apart.
-start_cluster() {
-  require_cluster_tools
-  export MINI_SLURM_DIR=${MINI_SLURM_DIR:-/tmp/hilbertring-slurm} MINI_SLURM_CPUS=4 MINI_SLURM_GPUS=2 MINI_SLURM_NODE_TIMEOUT=10
+# start_work: a directory of the test's own to work in, which ends with the test.
+start_work() {
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
   work=$(mktemp -d /tmp/hilbertring-jobs.XXXXXX)
-  trap '"$here/mini-slurm.sh" stop >/dev/null 2>&1; rm -rf "$work"' EXIT
-  "$here/mini-slurm.sh" start 2 || skip "the cluster did not come up"
-  eval "$("$here/mini-slurm.sh" env)"
+  trap 'rm -rf "$work"' EXIT
   cd "$work"
   export HILBERTRING=$program
   failed=0
+}
+
+# start_cluster: such a directory, and two nodes, which end with the test, too. MINI_SLURM_DIR keeps two clusters apart.
+start_cluster() {
+  require_cluster_tools
+  export MINI_SLURM_DIR=${MINI_SLURM_DIR:-/tmp/hilbertring-slurm} MINI_SLURM_CPUS=4 MINI_SLURM_GPUS=2 MINI_SLURM_NODE_TIMEOUT=10
+  start_work
+  trap '"$here/mini-slurm.sh" stop >/dev/null 2>&1; rm -rf "$work"' EXIT
+  "$here/mini-slurm.sh" start 2 || skip "the cluster did not come up"
+  eval "$("$here/mini-slurm.sh" env)"
 }
 
 # submit SBATCH-OPTION... -- ARGUMENT OF job.sh...: prints the job's number.
@@ -57,7 +63,7 @@ await() {
 expect() {
   [[ $2 == "$3" ]] && { printf 'passed  %s\n' "$1"; return; }
   printf 'FAILED  %s: %s instead of %s\n' "$1" "$3" "$2"
-  tail -n 25 "job-${job:-}-"*.log
+  tail -n 25 job-"${job:-}"-*.log */logs/*.log 2>/dev/null || true
   failed=1
 }
 

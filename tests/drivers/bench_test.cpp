@@ -53,6 +53,24 @@ TEST(Bench, RecordsBytesAndMemoryAsPredictedAndEveryRepeat) {
   for (const std::string tensor : {"o", "lse", "dq", "dk", "dv"}) EXPECT_LE(record["checked"]["worst_of_bound"][tensor], 1) << tensor;
 }
 
+TEST(Bench, RecordSaysWhatItIsOfAndWhere) {
+  const TemporaryDirectory directory;
+
+  const Outcome outcome = run_program_on(
+      2, directory, kSmall + "--tokens 1024 --preset longnet --segment-lengths 64 --dilation-rates 1 --curve hilbert --label 'a, b' --record b.json");
+
+  ASSERT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+  const auto record = records_of(directory, "b.json").at(0);
+  EXPECT_EQ(record["record_version"], 1);
+  EXPECT_EQ(record["label"], "a, b");
+  EXPECT_EQ(record["nodes"], 1);
+  EXPECT_EQ(record["ranks"], 2);
+  EXPECT_EQ(record["backend"], "cpu");
+  // 32 x 32 cells in squares of 8 x 8: of 32 x 31 pairs of neighbours along a side, 32 x 28 lie within a square.
+  EXPECT_DOUBLE_EQ(record["neighbours"]["share"], 28 / 31.0);
+  EXPECT_EQ(record["neighbours"]["is_sampled"], false);
+}
+
 TEST(Bench, ForwardAloneOnOneRankSendsNothing) {
   const TemporaryDirectory directory;
 
@@ -86,6 +104,8 @@ TEST(Bench, BadInputIsOneLineBeforeAnythingIsMeasured) {
   expect_refusal(run_program(directory, kSmall + "--tokens 300 --presets dense,longnt"), 2, "did you mean 'longnet'?");
   expect_refusal(run_program(directory, kSmall + "--tokens 300 --preset dense --curve file"), 2, "bench reads no case file");
   expect_refusal(run_program(directory, bare + "--verify-rows 0"), 2, "--verify-rows is '0'");
+  expect_refusal(run_program(directory, bare + "--label x"), 2, "--label with --record only");
+  expect_refusal(run_program(directory, bare + "--record b.json --label ''"), 2, "--label is ''");
   expect_refusal(run_program(directory, bare + "--repeats 0"), 2, "--repeats is '0'");
   expect_refusal(run_program(directory, kSmall + "--tokens 300 --preset dense --memory-limit 1KiB"), 4, "--memory-limit allows 1.00 KiB");
 }

@@ -1,10 +1,14 @@
 // Runs that are stopped, and go on from their checkpoints.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "drivers/leg_planner.h"
+#include "io/hdf5_handles.h"
 #include "tests/drivers/program.h"
 
 namespace hilbertring::test {
@@ -20,6 +24,16 @@ void generate_case(const TemporaryDirectory& directory, const std::string& name 
                                        words)
                 .status,
             0);
+}
+
+/// Of the case above.
+void reverse_order(const std::string& path) {
+  const FileHandle file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+  const DatasetHandle dataset(H5Dopen2(file.get(), "order", H5P_DEFAULT));
+  std::vector<std::int64_t> order(3000);
+  ASSERT_GE(H5Dread(dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, order.data()), 0);
+  std::reverse(order.begin(), order.end());
+  ASSERT_GE(H5Dwrite(dataset.get(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, order.data()), 0);
 }
 
 /// Starts `launcher hilbertring run c.h5 -o r.h5 ...`, sends the signal to the program's processes as soon as a checkpoint of the pass is there, and
@@ -83,7 +97,9 @@ TEST_F(Checkpoints, MpiRanksStopTogether) {
 }
 
 TEST_F(Checkpoints, TheOlderOneIsUsedWhereTheNewestIsDamaged) {
-  for (const std::string damage : {"printf x | dd of=r.h5.checkpoint bs=1 seek=100000 conv=notrunc", "truncate -s 5000 r.h5.checkpoint"}) {
+  // In a tensor; in what the checkpoint says of itself, which would else be taken for another run's; at the end.
+  for (const std::string damage : {"printf x | dd of=r.h5.checkpoint bs=1 seek=100000 conv=notrunc",
+                                   "LC_ALL=C sed -i 's/inputs\":\"q/inputs\":\"p/' r.h5.checkpoint", "truncate -s 5000 r.h5.checkpoint"}) {
     stop("backward");
     ASSERT_EQ(run_shell(directory, damage).status, 0);
 
@@ -112,6 +128,14 @@ TEST_F(Checkpoints, AreRefusedForAnotherRun) {
   expect_refusal(run_program(directory, "run c.h5 -o r.h5 --backend cpu --resume --causal none"), 2, "is of another run: its specification");
   expect_refusal(run_program(directory, "run other.h5 -o r.h5 --backend cpu --resume"), 2, "is of another run: its inputs");
   expect_refusal(run_program(directory, "run c.h5 -o r.h5 --backend cpu --resume --no-gradient"), 2, "is of another run: its with_gradient");
+}
+
+TEST_F(Checkpoints, AreRefusedForAnotherOrderOfTheSameTokens) {
+  generate_case(directory, "c.h5", "--force --curve file");
+  stop("forward");
+  reverse_order(directory.file("c.h5"));
+
+  expect_refusal(run_program(directory, "run c.h5 -o r.h5 --backend cpu --resume"), 2, "is of another run: its inputs");
 }
 
 TEST_F(Checkpoints, OptionsThatCannotBeAreRefused) {

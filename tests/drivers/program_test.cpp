@@ -15,13 +15,13 @@ TEST(Program, HelpNamesEveryCommandAndEveryStatus) {
   const Outcome outcome = run_program(directory, "--help");
 
   EXPECT_EQ(outcome.status, 0);
-  for (const std::string part : {"generate", "run", "verify", "info", "plan", "bench", "suite", "1 verification missed", "4 failure"})
+  for (const std::string part : {"generate", "run", "verify", "info", "plan", "calibrate", "bench", "suite", "1 verification missed", "4 failure"})
     EXPECT_TRUE(outcome.says(part)) << part;
 }
 
 TEST(Program, HelpOfEveryCommandHasAnExample) {
   const TemporaryDirectory directory;
-  for (const std::string command : {"generate", "run", "verify", "info", "plan", "bench", "suite"}) {
+  for (const std::string command : {"generate", "run", "verify", "info", "plan", "calibrate", "bench", "suite"}) {
     const Outcome outcome = run_program(directory, command + " --help");
 
     EXPECT_EQ(outcome.status, 0) << command;
@@ -151,7 +151,7 @@ TEST(Program, PlanTellsWhatAGpuMustHold) {
   EXPECT_TRUE(run_program(directory, words + "--backend cuda --check-gpu-memory 27GiB").says("on its GPU  26.1 GiB"));
   expect_refusal(run_program(directory, words + "--backend cuda --check-gpu-memory 26GiB"), 4, "--check-gpu-memory allows 26.0 GiB");
   expect_refusal(run_program(directory, words + "--check-gpu-memory 27GiB"), 2, "--check-gpu-memory needs --backend cuda");
-  expect_refusal(run_program(directory, words + "--backend gpu"), 2, "plan knows cpu and cuda");
+  expect_refusal(run_program(directory, words + "--backend gpu"), 2, "plan knows auto, cpu and cuda");
 }
 
 TEST(Program, ZigzagBalancesCausalWork) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh SOURCE BUILD MPIEXEC [CXX_FLAGS]: the installed package is complete, the example's result does not depend on the number of ranks,
+# run.sh SOURCE BUILD MPIEXEC [CXX_FLAGS]: the installed package is complete, its batch scripts find each other, the example's result does not depend on the number of ranks,
 # and bad input ends in one line and exit status 2.
 set -euo pipefail
 source=$1 build=$2 mpiexec=$3 flags=${4:-}
@@ -17,6 +17,14 @@ build_example() {
   cp -r "$source/examples" "$work/examples"
   cmake -S "$work/examples" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS="$flags"
   cmake --build "$work/build"
+}
+
+scripts_find_each_other() {
+  local cluster=$work/prefix/share/hilbertring/cluster
+  HILBERTRING=$work/prefix/bin/hilbertring "$cluster/scale" "$cluster/scaling-cpu.csv" "$work/sweep" --ranks-per-node 4 --dry-run >"$work/points.txt" ||
+    fail "the installed cluster/scale failed"
+  grep -q "$cluster/scale-task.sh" "$work/points.txt" || fail "the installed cluster/scale does not submit the scale-task.sh beside it"
+  [[ -x $cluster/scale-task.sh && -x $cluster/job.sh ]] || fail "scripts are missing in $cluster"
 }
 
 run_example() {
@@ -46,5 +54,6 @@ bad_input_is_refused() {
 }
 
 build_example
+scripts_find_each_other
 results_agree
 bad_input_is_refused
