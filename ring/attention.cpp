@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "ring/operand_parts.h"
 #include "ring/pass_memory.h"
+#include "ring/pass_progress.h"
 #include "ring/rank_times.h"
 #include "ring/redistribution.h"
 #include "ring/ring_pass.h"
@@ -84,7 +85,6 @@ struct RingAttention::State {
   /// Calls `kernel(span of pairs)` for handfuls of pairs and looks after the ring in between.
   template <class Kernel>
   void fold(Pass pass, std::span<const ChunkPair> pairs, RingPass& ring, Kernel&& kernel);
-  std::int64_t num_pairs(Pass pass, LagRange lags) const;
   std::vector<RingPass> make_rings(Pass pass, const Leg& leg, const Travellers& own);
   /// All that is folded in a pass, in the order of the fold law for each slice; slices take turns.
   void go_round(Pass pass, const Leg& leg, std::vector<RingPass>& rings, const FoldPairs& fold_pairs);
@@ -92,7 +92,6 @@ struct RingAttention::State {
   void require_forward(PassMode pass_mode) const;
   /// Blocks until the device has done all that it was given.
   void finish_work();
-  void begin_progress(Pass pass, std::int64_t lag);
   PassReport measured(Pass pass, PassMode pass_mode, const Leg& leg);
   bool is_last(const Leg& leg) const { return leg.lags.end >= schedule->num_lags(); }
   void forward(const Leg& leg, PassReport& report);
@@ -118,10 +117,9 @@ struct RingAttention::State {
   std::optional<Redistribution> keys;     ///< only if the keys have an order of their own
   std::optional<PassMemory> pass_memory;  ///< given back while a tensor is loaded or stored, which needs room of its own
   bool is_forward_done = false;
-  std::int64_t next_lag = 0;                     ///< that the next leg must begin with, unless it begins a pass
-  PassMode mode = PassMode::kWhole;              ///< of the pass under way
-  std::int64_t done_pairs = 0, total_pairs = 0;  ///< of the pass; counted only where progress is shown
-  bool is_resumed = false;                       ///< the next leg is the first here, whatever its lags
+  std::int64_t next_lag = 0;         ///< that the next leg must begin with, unless it begins a pass
+  PassMode mode = PassMode::kWhole;  ///< of the pass under way
+  PassProgress progress;
 };
 
 RingAttention::State::State(Transport& t, std::shared_ptr<const Schedule> s, RingOptions o)
@@ -138,7 +136,8 @@ RingAttention::State::State(Transport& t, std::shared_ptr<const Schedule> s, Rin
       shard(schedule->problem(), schedule->placement().num_rows(rank), *device, meters.device),
       query_times(*schedule, shard.q.rows, *device, meters),
       key_times(*schedule, shard.q.rows, *device, meters),
-      queries(make_redistribution(*schedule->orders().queries)) {
+      queries(make_redistribution(*schedule->orders().queries)),
+      progress(schedule, rank, options.progress) {
   if (schedule->orders().keys != schedule->orders().queries) keys.emplace(make_redistribution(*schedule->orders().keys));
 }
 
@@ -183,23 +182,9 @@ void RingAttention::State::fold(Pass pass, std::span<const ChunkPair> pairs, Rin
     } while (work < work_per_call ? count < pairs.size() : !ends_chunk());
     if (mode != PassMode::kTransfersAlone) kernel(pairs.first(count));
     pairs = pairs.subspan(count);
-    done_pairs += static_cast<std::int64_t>(count);
     if (mode != PassMode::kComputeAlone) ring.pump();
-    if (options.progress) options.progress(pass, done_pairs, total_pairs);
+    progress.advance(pass, static_cast<std::int64_t>(count));
   }
-}
-
-std::int64_t RingAttention::State::num_pairs(Pass pass, LagRange lags) const {
-  const Rotation rotation = schedule->rotation(pass);
-  std::size_t pairs = 0;
-  for (std::int64_t i = 0; i < schedule->num_slices(); ++i) {
-    const Schedule& slice = schedule->slice(i);
-    pairs += slice.own_pairs_below(rank, lags).size() + slice.own_pairs_above(rank, lags).size();
-    for (std::int64_t step = 1; step < schedule->num_ranks(); ++step) {
-      pairs += slice.visit_pairs(rotation, rank, schedule->owner_visiting(rotation, rank, step), lags).size();
-    }
-  }
-  return static_cast<std::int64_t>(pairs);
 }
 
 std::vector<RingPass> RingAttention::State::make_rings(Pass pass, const Leg& leg, const Travellers& own) {
@@ -243,19 +228,11 @@ void RingAttention::State::finish_work() {
   if (link) link->check();
 }
 
-/// Counting takes as long as making a leg's lists: once a pass is enough.
-void RingAttention::State::begin_progress(Pass pass, std::int64_t lag) {
-  if (!options.progress || (lag > 0 && !is_resumed)) return;
-  done_pairs = lag > 0 ? num_pairs(pass, {0, lag}) : 0;
-  total_pairs = num_pairs(pass, {});
-  is_resumed = false;
-}
-
 PassReport RingAttention::State::measured(Pass pass, PassMode pass_mode, const Leg& leg) {
   const TraceRange trace(pass == Pass::kForward ? "forward pass" : "backward pass");
   PassReport report;
   mode = pass_mode;
-  begin_progress(pass, leg.lags.begin);
+  progress.begin_leg(pass, leg.lags.begin);
   report.predicted_bytes = mode == PassMode::kComputeAlone ? 0 : schedule->sent_bytes(pass, rank, leg);
   if (!pass_memory) pass_memory.emplace(*schedule, mailroom, meters, options.in_legs);
   const std::int64_t sent_before = transport.sent_bytes();
@@ -424,7 +401,7 @@ std::int64_t RingAttention::num_lags() const { return state_->schedule->num_lags
 void RingAttention::resume_at(Pass pass, std::int64_t lag) {
   state_->is_forward_done = pass == Pass::kBackward;
   state_->next_lag = lag;
-  state_->is_resumed = true;
+  state_->progress.resume();
 }
 
 void RingAttention::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) { state_->store(tensor, type, slab); }

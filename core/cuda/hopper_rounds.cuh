@@ -132,17 +132,20 @@ __device__ void load_queries(const KeyBlock<Stored, kColumns>& block, const Back
   const std::uint32_t full = block.barriers.others.full_at(stage);
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
   const std::int64_t first_scalar = from.plane * p.lse2.rows + from.index;
+  const float* const scalars[2] = {p.lse2.data + first_scalar, p.delta.data + first_scalar};
   block.barriers.others.wait_until_empty(stage);
   if (is_leader) shared.steps[stage.index] = step;
-  if (is_fetchable<kHopperBackwardOthers>(from) && first_scalar % 4 == 0) {
+  // By address: heads that travel by themselves may begin anywhere.
+  const bool are_aligned = (reinterpret_cast<std::uintptr_t>(scalars[0]) | reinterpret_cast<std::uintptr_t>(scalars[1])) % kPieceBytes == 0;
+  if (is_fetchable<kHopperBackwardOthers>(from) && are_aligned) {
     if (!is_leader) return;
     arrive_expecting(full, 2 * Tile::kNumBytes + 2 * kScalarBytes);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       fetch_tile<kHopperBackwardOthers, kColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from, full);
     }
-    copy_bytes(shared_address(shared.lse2[stage.index]), p.lse2.data + first_scalar, kScalarBytes, full);
-    copy_bytes(shared_address(shared.delta[stage.index]), p.delta.data + first_scalar, kScalarBytes, full);
+    copy_bytes(shared_address(shared.lse2[stage.index]), scalars[0], kScalarBytes, full);
+    copy_bytes(shared_address(shared.delta[stage.index]), scalars[1], kScalarBytes, full);
     return;
   }
 #pragma unroll 1
