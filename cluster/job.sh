@@ -12,12 +12,14 @@ cluster/job.sh: runs a case on the ranks of a Slurm job.
   sbatch -N 2 --ntasks-per-node=4 [--gpus-per-task=1] cluster/job.sh CASE.h5 RESULT.h5 [OPTION of `hilbertring run`]...
   sbatch --array=0-5 ... cluster/job.sh case-%a.h5 result-%a.h5        an array: %a is the task's number in it
 One task is one rank, as many on every node (--ntasks-per-node: without it Slurm may place 3 and 1); with GPUs ask for one per task (with mpirun:
---gpus-per-node, since a remote node's ranks would see one GPU only).
+--gpus-per-node, since a remote node's ranks would see one GPU only). Ranks take the GPUs of their node in turn; each is bound to as many cores
+as --cpus-per-task asks for.
 Two minutes before its time limit the ranks save their state beside the result, and the job queues itself again; after the failure of a node Slurm
 does that. Then the run goes on from the newest checkpoint, on as many ranks as there are, with the bits of an uninterrupted run.
 Works with --export=NONE. Variables, each with a default:
   HILBERTRING         the program; else `hilbertring` on PATH
   LAUNCHER            srun (pmix) or mpirun; else srun
+  HILBERTRING_NICS    mlx5_0,mlx5_1: network cards of a node, which its ranks take in turn; else UCX and NCCL find the nearest
   FORCE               1: replace RESULT.h5
   CHECKPOINT_MINUTES  between checkpoints, for failures; else 10. 0: none, and no going on
   MAX_RESTARTS        how often the job may queue itself again; else 50
@@ -92,8 +94,16 @@ OMPI_MCA_ess_singleton_isolated=1 "$program" plan "$input" --check --ranks "$tas
 
 # Set by `sbatch --export=NONE`, it would keep the ranks from their environment.
 unset SLURM_EXPORT_ENV
-launch=(srun --mpi=pmix --kill-on-bad-exit=1)
-[[ $launcher == srun ]] || launch=(mpirun -np "$tasks")
+# Cores: as many to each rank as --cpus-per-task asks for, which srun forgets and mpirun never knew (it would bind one or two ranks to a core each);
+# without it, ranks of a node share its cores.
+cores=${SLURM_CPUS_PER_TASK:-}
+if [[ $launcher == srun ]]; then
+  launch=(srun --mpi=pmix --kill-on-bad-exit=1)
+  [[ -z $cores ]] || launch+=("--cpus-per-task=$cores" --cpu-bind=cores)
+else
+  launch=(mpirun -np "$tasks")
+  [[ -z $cores ]] && launch+=(--bind-to none) || launch+=(--map-by "slot:PE=$cores" --bind-to core:overload-allowed)
+fi
 
 [[ $is_time_over == no || $checkpoint_minutes == 0 ]] ||
   refuse "the job was warned of its time limit before the run began: --time must be longer, or the warning shorter (--signal=B:USR1@SECONDS)"

@@ -29,9 +29,17 @@ last_line() {
 # A job that is killed, or whose node dies, can't say so later.
 leave_failure null "started on $(hostname)${SLURM_JOB_ID:+ in job $SLURM_JOB_ID}, but its end was not seen"
 
+# Cores as in job.sh.
+cores=${SLURM_CPUS_PER_TASK:-}
 case $launcher in
-  srun) launch=(srun --mpi=pmix --kill-on-bad-exit=1 "--ntasks=$ranks") ;;
-  mpirun) launch=(mpirun -np "$ranks") ;;
+  srun)
+    launch=(srun --mpi=pmix --kill-on-bad-exit=1 "--ntasks=$ranks")
+    [[ -z $cores ]] || launch+=("--cpus-per-task=$cores" --cpu-bind=cores)
+    ;;
+  mpirun)
+    launch=(mpirun -np "$ranks")
+    [[ -z $cores ]] && launch+=(--bind-to none) || launch+=(--map-by "slot:PE=$cores" --bind-to core:overload-allowed)
+    ;;
   # More ranks than cores are welcome where scaling is only tried out.
   here) launch=(mpirun -np "$ranks" --oversubscribe --bind-to none) ;;
 esac

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/specification.h"
+#include "drivers/network_cards.h"
 #include "drivers/text_table.h"
 #include "drivers/version.h"
 
@@ -39,6 +40,7 @@ const Command& command_named(const std::string& name) {
 }  // namespace
 
 int run_program(Job& job, std::span<const std::string> words) {
+  check_network_cards();
   if (words.empty()) throw usage_error("no command is given; see 'hilbertring --help'");
   if (words.front() == "--help" || words.front() == "-h" || words.front() == "help") {
     job.out() << overview();

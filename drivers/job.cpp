@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "drivers/machine.h"
+#include "drivers/network_cards.h"
 
 namespace hilbertring {
 
@@ -43,6 +44,7 @@ Job::Job(int& argc, char**& argv) {
   if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr && std::getenv("PMIX_NAMESPACE") == nullptr) {
     ::setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
   }
+  choose_network_card();
   // Virtual ranks (threads) of a loopback job take turns in HDF5, and through it in MPI.
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);

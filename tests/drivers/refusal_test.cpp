@@ -152,6 +152,13 @@ TEST(Refusal, ExistingResultIsKeptWithoutForce) {
   EXPECT_EQ(run_program(directory, "run c.h5 -o r.h5 --force").status, 0);
 }
 
+TEST(Refusal, ListOfNetworkCardsIsStatus2) {
+  const TemporaryDirectory directory;
+
+  expect_refusal(run_shell(directory, std::string("HILBERTRING_NICS='mlx5_0,' ") + kProgram + " run c.h5 -o r.h5"), 2,
+                 "HILBERTRING_NICS is 'mlx5_0,'");
+}
+
 TEST(Refusal, MachineIsStatus4) {
   const TemporaryDirectory directory;
   generate_small_case(directory, "c.h5");
