@@ -1,4 +1,5 @@
-"""Draws the plots of a report: python3 plots.py DIR reads DIR/report.csv and writes PNG and SVG beside it; prints the names of the PNG files.
+"""Draws the plots of a report: python3 plots.py [DIR] reads DIR/report.csv (else that beside this file) and writes PNG and SVG beside it; prints the
+names of the PNG files.
 
 The same table gives the same bytes. Sizes are those of a two-column paper: a panel is a column wide, text 8 points.
 """
@@ -357,7 +358,7 @@ def pattern_name(point):
 def draw_orders(axes, groups, y_of):
     """Both orders of each problem one above the other, problems side by side, patterns apart from each other."""
     labels, x = [], 0
-    styles = [("sequence order", {"color": COLOURS[1], "marker": "s", "fillstyle": "none"}), ("Hilbert order", {"color": COLOURS[0], "marker": "o"})]
+    styles = [("sequence order", {"color": COLOURS[0], "marker": "o", "fillstyle": "none"}), ("Hilbert order", {"color": COLOURS[1], "marker": "s"})]
     for letter, pairs in zip(LETTERS, groups.values()):
         if len(groups) > 1:
             axes.annotate(letter, (x, 1), xycoords=axes.get_xaxis_transform(), xytext=(-3, -1), textcoords="offset points", va="top")
@@ -413,4 +414,4 @@ def main(directory):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
