@@ -20,7 +20,7 @@ Works with --export=NONE. Variables, each with a default:
   HILBERTRING         the program; else `hilbertring` on PATH
   LAUNCHER            srun (pmix) or mpirun; else srun
   HILBERTRING_NICS    mlx5_0,mlx5_1: network cards of a node, which its ranks take in turn; else UCX and NCCL find the nearest
-  FORCE               1: replace RESULT.h5
+  FORCE               1: replace RESULT.h5; else 0
   CHECKPOINT_MINUTES  between checkpoints, for failures; else 10. 0: none, and no going on
   MAX_RESTARTS        how often the job may queue itself again; else 50
 Beside the result RESULT.h5.job/ keeps what the job was: version, environment, modules, nodes, the case's description, what `plan --check` said
@@ -64,6 +64,7 @@ checkpoint_minutes=${CHECKPOINT_MINUTES:-10}
 restarts=${SLURM_RESTART_COUNT:-0}
 tasks=${SLURM_NTASKS:-1}
 [[ ${MAX_RESTARTS:-50} =~ ^[0-9]+$ ]] || refuse "MAX_RESTARTS is '$MAX_RESTARTS', but must be a whole number"
+[[ ${FORCE:-0} == [01] ]] || refuse "FORCE is '$FORCE', but must be 1 or 0"
 [[ -r $input ]] || refuse "no case '$input' that can be read on $(hostname)"
 [[ $launcher == srun || $launcher == mpirun ]] || refuse "LAUNCHER is '$launcher', but must be srun or mpirun"
 
@@ -87,7 +88,8 @@ env | sort >"$keep/environment.txt"
 scontrol show hostnames "${SLURM_JOB_NODELIST:-}" >"$keep/nodes.txt" 2>/dev/null || true
 OMPI_MCA_ess_singleton_isolated=1 "$program" info "$input" --ranks "$tasks" >"$keep/case.txt"
 
-options=(${FORCE:+--force})
+options=()
+[[ ${FORCE:-0} == 0 ]] || options+=(--force)
 [[ $checkpoint_minutes == 0 ]] || options+=(--resume --checkpoint-every "$checkpoint_minutes")
 # What all ranks would refuse is refused by one process, in one line and with the same status, before they are launched.
 OMPI_MCA_ess_singleton_isolated=1 "$program" plan "$input" --check --ranks "$tasks" --gpus "$gpus" "${options[@]}" "$@" >"$keep/check.txt"

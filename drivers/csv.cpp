@@ -1,6 +1,8 @@
 #include "drivers/csv.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "core/error.h"
@@ -48,6 +50,16 @@ std::vector<CsvRow> parse_csv(const std::string& text, const std::string& path) 
     rows.push_back(std::move(row));
   }
   return rows;
+}
+
+bool is_cell_text(const std::string& text) {
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; };
+  if (std::ranges::any_of(text, is_control)) return false;
+  try {
+    return !nlohmann::json(text).dump().empty();
+  } catch (const nlohmann::json::type_error&) {  // not UTF-8
+    return false;
+  }
 }
 
 std::string csv_line(const std::vector<std::string>& cells) {

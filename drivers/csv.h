@@ -15,7 +15,10 @@ struct CsvRow {
 /// Throws input_error naming `path` and the line if quotes are not closed, or something stands behind them.
 std::vector<CsvRow> parse_csv(const std::string& text, const std::string& path);
 
-/// The cells as one line, ended, in quotes where they need them. No cell holds a line break.
+/// Whether a cell may be this text: UTF-8 without control characters, line breaks among them.
+bool is_cell_text(const std::string& text);
+
+/// The cells as one line, ended, in quotes where they need them. All are `is_cell_text`.
 std::string csv_line(const std::vector<std::string>& cells);
 
 }  // namespace hilbertring

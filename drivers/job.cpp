@@ -114,7 +114,11 @@ std::string Job::line_of(const Error& error, bool is_mine_alone) const {
   const bool names_rank = is_mine_alone || (error.rank() >= 0 && num_ranks_ > 1) || error.rank() > 0;
   std::string text = "hilbertring: ";
   if (names_rank) text += "rank " + std::to_string(rank) + (rank == rank_ || num_ranks_ == 1 ? " on " + host_name() : "") + ": ";
-  return text + error.what() + "\n";
+  text += error.what();
+  // What was read from a file or given as an argument may hold line breaks.
+  std::ranges::replace_if(
+      text, [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
+  return text + "\n";
 }
 
 void Job::abort_with(const Error& error) const {

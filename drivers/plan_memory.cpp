@@ -1,6 +1,7 @@
 #include "drivers/plan_memory.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -51,11 +52,18 @@ void require_at_most(const Arguments& arguments, const std::string& option, cons
 LargestRank largest_rank(const Schedule& schedule, const PlannedLayout& layout) {
   const std::vector<Rank> ranks = ranks_at_even_distances(schedule.num_ranks(), kMaxRanksLookedAt);
   std::vector<LargestRank> all(ranks.size());
+  std::vector<std::optional<Error>> errors(ranks.size());
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t i = 0; i < ranks.size(); ++i) {
-    const RankMemory memory = predict_memory(schedule, ranks[i], layout.path, layout.num_threads, layout.output_type, kStagingBytes, layout.in_legs);
-    all[i] = {ranks[i], memory, peak_with_slab(memory.host, schedule, ranks[i], largest_slab_type(schedule, layout)),
-              static_cast<std::int64_t>(ranks.size())};
+    errors[i] = error_of([&] {
+      const RankMemory memory =
+          predict_memory(schedule, ranks[i], layout.path, layout.num_threads, layout.output_type, kStagingBytes, layout.in_legs);
+      all[i] = {ranks[i], memory, peak_with_slab(memory.host, schedule, ranks[i], largest_slab_type(schedule, layout)),
+                static_cast<std::int64_t>(ranks.size())};
+    });
+  }
+  for (const std::optional<Error>& error : errors) {
+    if (error) throw *error;
   }
   return *std::ranges::max_element(all, {}, [](const LargestRank& of) { return std::pair(of.gpu_bytes(), of.host_bytes); });
 }

@@ -89,6 +89,11 @@ def plain(value, _position=None):
     return f"{value:,.10g}"
 
 
+def literal(text):
+    """A name as it is: matplotlib takes what stands between dollars for mathematics, and leaves labels that begin with _ out of legends."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
 def set_counts(axes, values, label):
     """A logarithmic x axis whose ticks are the values that were asked for."""
     values = sorted(set(values))
@@ -204,7 +209,7 @@ def draw_series(axes, report, kind, name, y_of, with_whisker=False):
             continue
         x = dodged([ranks_of(point) for point in points], report, kind, series)
         whisker = up_to_p95(points) if with_whisker else None
-        axes.errorbar(x, [y_of(point) for point in points], yerr=whisker, capsize=2, elinewidth=0.8, label=series, **report.style[series])
+        axes.errorbar(x, [y_of(point) for point in points], yerr=whisker, capsize=2, elinewidth=0.8, label=literal(series), **report.style[series])
 
 
 def over_ranks(report, draw, set_axes, nothing="nothing measured"):
@@ -286,7 +291,7 @@ def plot_sequence(report, directory):
             for i, ranks in enumerate(all_ranks):
                 of_ranks = [point for point in points if ranks_of(point) == ranks]
                 x, y = [point.number("tokens") for point in of_ranks], [point.number("median_ms") for point in of_ranks]
-                text = f"{series}, {ranks} rank{'s' if ranks > 1 else ''}"
+                text = f"{literal(series)}, {ranks} rank{'s' if ranks > 1 else ''}"
                 axes.errorbar(x, y, yerr=up_to_p95(of_ranks), capsize=2, elinewidth=0.8, label=text, fillstyle="full" if i == 0 else "none",
                               linestyle=["-", "--", "-."][i % 3], **report.style[series])
                 ideal = [point.number("ideal_ms") for point in of_ranks]
@@ -312,7 +317,7 @@ def plot_prediction(report, directory):
         for series in dict.fromkeys(point["series"] for point in of_pass):
             of_series = [point for point in of_pass if point["series"] == series]
             x, y = [point.number("median_ms") for point in of_series], [point.number("predicted_ms") for point in of_series]
-            axes.plot(x, y, linestyle="", label=series, **report.style[series])
+            axes.plot(x, y, linestyle="", label=literal(series), **report.style[series])
         values = [value for point in of_pass for value in (point.number("median_ms"), point.number("predicted_ms"))]
         low, high = min(values) / 1.5, max(values) * 1.5
         axes.plot([low, high], [low, high], color="#666666", linestyle=":", linewidth=1, label="predicted = measured")
@@ -397,7 +402,8 @@ def plot_order(report, directory):
     # The order's locality is the same in both passes.
     for row in range(1, len(passes)):
         grid[row][2].set_visible(False)
-    names = [f"{letter} {name}" for letter, name in zip(LETTERS, groups)] if len(groups) > 1 else list(groups)
+    patterns = [literal(name) for name in groups]
+    names = [f"{letter} {name}" for letter, name in zip(LETTERS, patterns)] if len(groups) > 1 else patterns
     finish(figure, directory, "order", [(name, Line2D([], [], linestyle="")) for name in names])
 
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <iterator>
 #include <sstream>
 #include <string_view>
 
@@ -27,6 +28,13 @@ std::vector<std::string> lines_of(const std::string& path) {
   return lines;
 }
 
+/// The plots that the script names among what it said. Matplotlib says things of its own: that it builds a cache of fonts, that one lacks a letter.
+std::vector<std::string> plots_among(const std::vector<std::string>& lines) {
+  std::vector<std::string> plots;
+  std::ranges::copy_if(lines, std::back_inserter(plots), [](const std::string& line) { return line.ends_with(".png") && is_plot_file(line); });
+  return plots;
+}
+
 /// The first interpreter that has matplotlib; empty if none has.
 std::string find_python(const std::string& wanted, const std::string& log) {
   const std::vector<std::string> candidates = wanted.empty() ? std::vector<std::string>{"python3", "/usr/bin/python3"} : std::vector{wanted};
@@ -42,7 +50,7 @@ PlotOutcome draw_with(const std::string& python, const std::string& directory, c
   write_text_file(script, kPlotScript);
   const int status = run_subprocess({python, script, directory}, log);
   const std::vector<std::string> said = lines_of(log);
-  if (status == 0) return {said, ""};
+  if (status == 0) return {plots_among(said), ""};
   return {{}, python + " " + kScriptName + " ended with status " + std::to_string(status) + (said.empty() ? "" : ": " + said.back())};
 }
 

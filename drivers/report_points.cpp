@@ -43,6 +43,9 @@ class PointTable {
 
   std::string text(const CsvRow& row, const std::string& column) const {
     if (cell(row, column).empty()) throw complaint(row, column, "must not be empty");
+    if (!is_cell_text(cell(row, column))) {
+      throw input_error(path_ + ":" + std::to_string(row.line) + ": " + column + " must be UTF-8 without control characters");
+    }
     return cell(row, column);
   }
 

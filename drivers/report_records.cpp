@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/specification.h"
 #include "drivers/bench_report.h"
+#include "drivers/csv.h"
 #include "io/files.h"
 
 namespace hilbertring {
@@ -33,6 +34,8 @@ class RecordReader {
   std::string text(const std::string& path) const {
     const Json* value = find(path);
     if (value == nullptr || !value->is_string()) throw complaint(path, "must be a text");
+    // It becomes a cell of tables.
+    if (!is_cell_text(value->get_ref<const std::string&>())) throw complaint(path, "must be a text without line breaks and other control characters");
     return value->get<std::string>();
   }
 
@@ -98,18 +101,22 @@ RecordedPass read_pass(const RecordReader& record, const std::string& name) {
   return pass;
 }
 
-std::string value_text(const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) return value.is_null() ? "" : value.dump();
+/// Of the specification's `key`, a list's entries with blanks between them.
+std::string value_text(const RecordReader& record, const std::string& key) {
+  const std::string path = "spec." + key;
+  if (!record.has(path)) return "";
+  const Json& value = record.object("spec")[key];
+  if (value.is_string()) return record.text(path);
+  if (!value.is_array()) return value.dump();
   std::string text;
   for (const Json& entry : value) text.append(text.empty() ? "" : " ").append(entry.dump());
   return text;
 }
 
 std::vector<std::pair<std::string, std::string>> read_specification(const RecordReader& record) {
-  const Json& json = record.object("spec");
+  record.object("spec");
   std::vector<std::pair<std::string, std::string>> values;
-  for (const std::string& key : specification_keys()) values.emplace_back(key, json.contains(key) ? value_text(json[key]) : "");
+  for (const std::string& key : specification_keys()) values.emplace_back(key, value_text(record, key));
   if (record.text("spec.curve").empty()) throw record.complaint("spec.curve", "must be a text that is not empty");
   return values;
 }
@@ -173,12 +180,15 @@ void read_file(const std::string& path, Records& records) {
 }
 
 std::vector<std::string> files_of(const std::string& path) {
-  if (!fs::is_directory(path)) return {path};
+  std::error_code problem;
+  if (!fs::is_directory(path, problem)) return {path};
   std::vector<std::string> files;
-  for (const auto& entry : fs::directory_iterator(path)) {
-    const std::string name = entry.path().filename();
-    if (!name.starts_with('.') && name.ends_with(".json")) files.push_back(entry.path());
+  fs::directory_iterator entry(path, problem);
+  for (; !problem && entry != fs::directory_iterator(); entry.increment(problem)) {
+    const std::string name = entry->path().filename();
+    if (!name.starts_with('.') && name.ends_with(".json")) files.push_back(entry->path());
   }
+  if (problem) throw input_error(path + ": can't be read: " + problem.message());
   std::sort(files.begin(), files.end());
   return files;
 }

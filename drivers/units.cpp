@@ -63,6 +63,7 @@ std::string format_count(std::int64_t count) {
 std::string format_seconds(double seconds) {
   if (seconds < 0.9995) return three_digits(seconds * 1e3) + " ms";
   if (seconds < 99.95) return three_digits(seconds) + " s";
+  if (!(seconds < 1e12)) return formatted("%.3g s", seconds);  // too long for minutes; not a number
   const auto whole = static_cast<std::int64_t>(std::llround(seconds));
   return std::to_string(whole / 60) + " min " + std::to_string(whole % 60) + " s";
 }

@@ -179,6 +179,10 @@ TEST(Rates, ADamagedFileIsStatus3) {
     expect_refusal(outcome, 3, "rates.json: ");
     EXPECT_TRUE(outcome.says(part)) << outcome.err;
   }
+  nlohmann::json rates = made_up_rates();
+  rates["a\nkey"] = 1;
+  write_rates(directory, rates);
+  EXPECT_EQ(run_program(directory, kPlan + "--rates rates.json").err, "hilbertring: rates.json: unknown key 'a key'; did you mean 'note'?\n");
   std::ofstream(directory.file("rates.json")) << made_up_rates().dump().substr(0, 100);
   expect_refusal(run_program(directory, kPlan + "--rates rates.json"), 3, "rates.json: is not JSON, or damaged");
   expect_refusal(run_program_on(2, directory, kBench + "--rates rates.json"), 3, "rates.json: is not JSON, or damaged");

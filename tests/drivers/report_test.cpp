@@ -176,6 +176,8 @@ TEST_F(Report, DamagedRecordIsStatus3WithFileAndLine) {
       {[](Json& json) { json["record_version"] = 2; }, "another version"},
       {[](Json& json) { json["program"] = "hilbertring run"; }, "is no record of 'hilbertring bench'"},
       {[](Json& json) { json["spec"] = "dense"; }, "'spec' must be an object"},
+      {[](Json& json) { json["device"] = "GPU\nof mine"; }, "'device' must be a text without line breaks"},
+      {[](Json& json) { json["spec"]["scale"] = "one\rhalf"; }, "'spec.scale' must be a text without line breaks"},
       {[](Json& json) { json["failed"] = true; }, "label' is missing"}};
   for (const auto& [spoil, part] : spoilt) {
     Json bad = good;
@@ -211,11 +213,33 @@ TEST_F(Report, BadListOfPointsIsStatus3WithLine) {
       {"p1,S,strong,4096\n", "points.csv:2: ranks is ''"},
       {"p1,S,strong,4096,1\np1,S,weak,4096,1\n", "points.csv:3: label is 'p1', but must stand once"},
       {"p1,\"S,strong,4096,1\n", "points.csv:2: quotes"},
+      {"p1,S\x01,strong,4096,1\n", "points.csv:2: series must be UTF-8 without control characters"},
+      {"p1,caf\xe9,strong,4096,1\n", "points.csv:2: series must be UTF-8 without control characters"},
       {"", "points.csv: has no points"}};
   for (const auto& [lines, part] : lists) {
     write_points(lines);
     expect_refusal_without_trace("records --points points.csv -o out", 3, part);
   }
+}
+
+TEST_F(Report, WarningsOfMatplotlibAreNoPlots) {
+  write("a.json", {record("", 4096, 1, 0.8), record("", 4096, 2, 0.4)});
+
+  const Outcome outcome = run_shell(directory_, std::string("MPLCONFIGDIR=/dev/null/none ") + kProgram + " report records -o out");
+
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_TRUE(outcome.says("wrote out: report.csv, report.md, time.png, ")) << outcome.out;
+  EXPECT_EQ(text().find("MPLCONFIGDIR"), std::string::npos) << text();
+}
+
+TEST_F(Report, NamesOfSeriesAreDrawnAsTheyAre) {
+  write("a.json", {record("p1", 4096, 1, 0.8), record("p2", 4096, 2, 0.4)});
+  write_points("p1,_for $5 or $6{,strong,4096,1\np2,_for $5 or $6{,strong,4096,2\n");
+
+  const Outcome outcome = run_program(directory_, "report records --points points.csv -o out");
+
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_NE(read_text_file(directory_.file("out/hidden.svg")).find("_for $5 or $6{"), std::string::npos);
 }
 
 TEST_F(Report, TakenDirectoryIsReplacedOnlyWithForceAndOnlyIfItIsAReport) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,8 @@ TEST(Units, SecondsChooseTheirUnit) {
   EXPECT_EQ(format_seconds(0.00073), "0.73 ms");
   EXPECT_EQ(format_seconds(1.236), "1.24 s");
   EXPECT_EQ(format_seconds(200), "3 min 20 s");
+  EXPECT_EQ(format_seconds(1e300), "1e+300 s");
+  EXPECT_EQ(format_seconds(std::numeric_limits<double>::infinity()), "inf s");
 }
 
 TEST(Units, BytesAreReadInEveryUnit) {
