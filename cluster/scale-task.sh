@@ -6,6 +6,7 @@
 set -uo pipefail
 
 array=$1 out=$2 program=$3 launcher=$4 rates=$5 task=${6:-${SLURM_ARRAY_TASK_ID:-}}
+[[ $task =~ ^[1-9][0-9]*$ ]] || { echo "scale-task.sh: TASK is '$task', but must be the number of a line" >&2; exit 2; }
 IFS=$'\t' read -r label ranks options < <(sed -n "${task}p" "$array")
 [[ -n ${options:-} ]] || { echo "scale-task.sh: $array has no line '$task'" >&2; exit 2; }
 read -ra words <<<"$options"

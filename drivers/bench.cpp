@@ -15,6 +15,7 @@
 #include "drivers/pattern_options.h"
 #include "drivers/transport_choice.h"
 #include "drivers/units.h"
+#include "io/agreement.h"
 #include "io/run_record.h"
 
 namespace hilbertring {
@@ -178,6 +179,7 @@ int bench(Job& job, const Arguments& arguments) {
   if (plan.layout.virtual_ranks() == 0) transport.emplace(job, plan.layout);
   for (const BenchRow& row : plan.rows) require_bench_memory(job, plan.layout, row.task);
   const auto record = arguments.text("record");
+  if (record) FileRanks(job.communicator()).on_first_rank([&] { require_record_file(*record); });
   TextTable table = bench_table(arguments.has("rates"));
   std::string heading;
   for (const BenchRow& row : plan.rows) {

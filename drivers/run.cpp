@@ -20,6 +20,7 @@
 #include "drivers/stop_signal.h"
 #include "drivers/transport_choice.h"
 #include "drivers/units.h"
+#include "io/agreement.h"
 #include "io/case_file.h"
 #include "io/run_record.h"
 #include "ring/loopback.h"
@@ -242,6 +243,8 @@ int run_case(Job& job, const Arguments& arguments, std::ostream& out) {
   const auto file = CaseFile::open(arguments.operand(0), job.communicator());
   require_inputs(*file);
   RunPlan plan = make_plan(job, arguments, *file);
+  const auto record = arguments.text("record");
+  if (record) FileRanks(job.communicator()).on_first_rank([&] { require_record_file(*record); });
   print_plan(out, plan);
   require_memory(plan);
   std::optional<RunCheckpoints> checkpoints;
@@ -254,7 +257,6 @@ int run_case(Job& job, const Arguments& arguments, std::ostream& out) {
   if (checkpoints) checkpoints->store.remove_all();
   const Problem& problem = plan.task.schedule->problem();
   out << report_text(problem, plan.setting, totals) << "wrote " << plan.setting.result_path << "\n";
-  const auto record = arguments.text("record");
   if (record && job.is_first()) append_record(*record, record_json(problem, plan.setting, totals));
   return 0;
 }

@@ -22,4 +22,12 @@ void append_record(const std::string& path, const std::string& json) {
   throw failure(path + ": can't append a run record: " + (written < 0 ? std::strerror(errno) : "no space left for all of it"));
 }
 
+void require_record_file(const std::string& path) {
+  if (::access(path.c_str(), F_OK) == 0) {
+    open_descriptor(path, O_WRONLY | O_APPEND);
+  } else if (::access(directory_of(path).c_str(), W_OK | X_OK) != 0) {
+    throw failure(path + ": can't be opened: " + std::strerror(errno));
+  }
+}
+
 }  // namespace hilbertring

@@ -34,6 +34,15 @@ TEST(Bench, MeasuresEachSizeWithEachPreset) {
   EXPECT_EQ(records[2]["shape"]["tokens"], 1024);
 }
 
+TEST(Bench, ARecordThatCantBeWrittenIsSaidBeforeAnythingIsMeasured) {
+  const TemporaryDirectory directory;
+
+  const Outcome outcome = run_program(directory, kSmall + "--sizes 512 --presets dense --record no/such/b.json");
+
+  expect_refusal(outcome, 4, "no/such/b.json");
+  EXPECT_EQ(outcome.out, "");
+}
+
 TEST(Bench, RecordsBytesAndMemoryAsPredictedAndEveryRepeat) {
   const TemporaryDirectory directory;
 
