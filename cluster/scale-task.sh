@@ -24,7 +24,7 @@ leave_failure() {
 
 # What the program said, rather than what a launcher adds to it.
 last_line() {
-  grep -E '^hilbertring: |MISSED' "$log" | tail -1 | grep . || grep '[[:alpha:]]' "$log" | tail -1 | grep . || echo "it said nothing"
+  grep -E '^hilbertring: |MISSED' "$log" | tail -1 | grep . || grep -m 1 '^mpirun has detected' "$log" || grep '[[:alpha:]]' "$log" | tail -1 | grep . || echo "it said nothing"
 }
 
 # A job that is killed, or whose node dies, can't say so later.

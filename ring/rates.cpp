@@ -1,7 +1,8 @@
 #include "ring/rates.h"
 
-#include <cmath>
+#include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <string>
 
 #include "core/error.h"
@@ -16,26 +17,29 @@ std::string number_text(double value) {
   return text;
 }
 
-void require_above_zero(const std::string& name, double value) {
-  if (!(std::isfinite(value) && value > 0)) throw input_error(name + " is " + number_text(value) + ", but must be above 0");
+/// No machine is as slow or as fast as the bounds; what lies outside was mistyped, and would make times of no use or no number.
+constexpr double kLeastRate = 1, kMostRate = 1e18, kMostSeconds = 1e6;
+
+void require_between(const std::string& name, double value, double low, double high) {
+  if (value >= low && value <= high) return;
+  throw input_error(name + " is " + number_text(value) + ", but must be " + number_text(low) + " to " + number_text(high));
 }
 
-void require_not_below_zero(const std::string& name, double value) {
-  if (!(std::isfinite(value) && value >= 0)) throw input_error(name + " is " + number_text(value) + ", but must be at least 0");
-}
+void require_rate(const std::string& name, double value) { require_between(name, value, kLeastRate, kMostRate); }
+void require_seconds(const std::string& name, double value) { require_between(name, value, 0, kMostSeconds); }
 
 void validate_folds(const std::string& name, const FoldRates& rates) {
-  require_above_zero(name + ".pairs_per_second.whole", rates.whole);
-  require_above_zero(name + ".pairs_per_second.cut", rates.cut);
-  require_above_zero(name + ".pairs_per_second.dilated", rates.dilated);
-  require_not_below_zero(name + ".seconds_per_fold", rates.seconds_per_fold);
-  require_not_below_zero(name + ".seconds_per_row", rates.seconds_per_row);
+  require_rate(name + ".pairs_per_second.whole", rates.whole);
+  require_rate(name + ".pairs_per_second.cut", rates.cut);
+  require_rate(name + ".pairs_per_second.dilated", rates.dilated);
+  require_seconds(name + ".seconds_per_fold", rates.seconds_per_fold);
+  require_seconds(name + ".seconds_per_row", rates.seconds_per_row);
 }
 
 void validate_link(const std::string& name, const std::optional<LinkRates>& link) {
   if (!link) return;
-  require_above_zero(name + ".bytes_per_second", link->bytes_per_second);
-  require_not_below_zero(name + ".seconds_per_message", link->seconds_per_message);
+  require_rate(name + ".bytes_per_second", link->bytes_per_second);
+  require_seconds(name + ".seconds_per_message", link->seconds_per_message);
 }
 
 }  // namespace
@@ -45,15 +49,15 @@ double FoldRates::seconds(const AllowedPairs& pairs) const {
 }
 
 void Rates::validate() const {
-  require_above_zero("head_dim", static_cast<double>(head_dim));
-  require_above_zero("threads_per_rank", num_threads);
-  require_above_zero("ranks_per_node", static_cast<double>(ranks_per_node));
+  constexpr double kMostOfAll = std::numeric_limits<std::int32_t>::max();
+  require_between("head_dim", static_cast<double>(head_dim), 1, kMostOfAll);
+  require_between("threads_per_rank", num_threads, 1, kMostOfAll);
+  require_between("ranks_per_node", static_cast<double>(ranks_per_node), 1, kMostOfAll);
   validate_folds("forward", forward);
   validate_folds("backward", backward);
   validate_link("links.within_node", within_node);
   validate_link("links.between_nodes", between_nodes);
-  require_not_below_zero("overlap", overlap);
-  if (overlap > 1) throw input_error("overlap is " + number_text(overlap) + ", but must be at most 1");
+  require_between("overlap", overlap, 0, 1);
 }
 
 const LinkRates& Rates::link(bool crosses_nodes) const {

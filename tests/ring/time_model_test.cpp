@@ -210,12 +210,12 @@ TEST(TimeModel, RatesOutOfRangeAreNamed) {
   };
 
   EXPECT_EQ(complaint([](Rates&) {}), "");
-  EXPECT_EQ(complaint([](Rates& rates) { rates.backward.cut = 0; }), "backward.pairs_per_second.cut is 0, but must be above 0");
+  EXPECT_EQ(complaint([](Rates& rates) { rates.backward.cut = 0; }), "backward.pairs_per_second.cut is 0, but must be 1 to 1e+18");
   EXPECT_EQ(complaint([](Rates& rates) { rates.forward.whole = std::numeric_limits<double>::quiet_NaN(); }),
-            "forward.pairs_per_second.whole is nan, but must be above 0");
-  EXPECT_EQ(complaint([](Rates& rates) { rates.overlap = 1.5; }), "overlap is 1.5, but must be at most 1");
+            "forward.pairs_per_second.whole is nan, but must be 1 to 1e+18");
+  EXPECT_EQ(complaint([](Rates& rates) { rates.overlap = 1.5; }), "overlap is 1.5, but must be 0 to 1");
   EXPECT_EQ(complaint([](Rates& rates) { rates.within_node->bytes_per_second = -1; }),
-            "links.within_node.bytes_per_second is -1, but must be above 0");
+            "links.within_node.bytes_per_second is -1, but must be 1 to 1e+18");
 }
 
 TEST(TimeModel, MessagesWithoutALinkAreRefused) {
