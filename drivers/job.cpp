@@ -11,6 +11,7 @@
 
 #include "drivers/machine.h"
 #include "drivers/network_cards.h"
+#include "io/removed_on_signal.h"
 
 namespace hilbertring {
 
@@ -125,6 +126,7 @@ void Job::abort_with(const Error& error) const {
   std::cout.flush();
   std::fputs(line_of(error, num_ranks_ > 1).c_str(), stderr);
   std::fflush(stderr);
+  RemovedOnSignal::remove_all();
   MPI_Abort(MPI_COMM_WORLD, static_cast<int>(error.kind()));
   std::_Exit(static_cast<int>(error.kind()));
 }

@@ -19,10 +19,7 @@ constinit Paths paths{};
 static_assert(Paths::value_type::is_always_lock_free, "asked in a signal handler");
 
 void remove_and_end(int signal) {
-  for (const auto& path : paths) {
-    const char* const name = path.load();
-    if (name != nullptr) unlink(name);
-  }
+  RemovedOnSignal::remove_all();
   std::signal(signal, SIG_DFL);
   std::raise(signal);
 }
@@ -36,6 +33,13 @@ void exchange_handlers(void (*from)(int), void (*to)(int)) {
 }
 
 }  // namespace
+
+void RemovedOnSignal::remove_all() noexcept {
+  for (const auto& path : paths) {
+    const char* const name = path.load();
+    if (name != nullptr) unlink(name);
+  }
+}
 
 RemovedOnSignal::RemovedOnSignal(std::string path) : path_(std::move(path)) {
   for (auto& place : paths) {

@@ -13,6 +13,9 @@ class RemovedOnSignal {
   RemovedOnSignal(const RemovedOnSignal&) = delete;
   RemovedOnSignal& operator=(const RemovedOnSignal&) = delete;
 
+  /// Removes the files of all that exist: before an end that unwinds nothing, such as MPI_Abort.
+  static void remove_all() noexcept;
+
  private:
   const std::string path_;
 };

@@ -79,6 +79,15 @@ TEST_P(RemovedOnSignalTest, ASignalThatIsHandledAlreadyIsLeftAlone) {
   EXPECT_TRUE(std::filesystem::exists(test_path()));
 }
 
+TEST(RemovedOnSignal, FilesGoBeforeAnEndThatUnwindsNothing) {
+  write_text_file(test_path(), "half");
+  const RemovedOnSignal removed(test_path());
+
+  RemovedOnSignal::remove_all();
+
+  EXPECT_FALSE(std::filesystem::exists(test_path()));
+}
+
 INSTANTIATE_TEST_SUITE_P(Signals, RemovedOnSignalTest, ::testing::Values(SIGHUP, SIGINT, SIGTERM));
 
 }  // namespace
