@@ -106,7 +106,8 @@ class HopperForwardConsumer {
 
  private:
   using Block = HopperForwardBlock<Stored, kColumns>;
-  enum class StepKind { kAny, kPlain };  ///< kPlain: of a tile that has begun, and nothing to be masked: nearly all, and a loop of their own
+  /// kPlain: of a tile that has begun, with nothing to be masked and no sign to change: nearly all, and a loop of their own.
+  enum class StepKind { kAny, kPlain };
 
   __device__ __forceinline__ void fold_steps() {
     auto& barriers = block_.barriers;
@@ -115,8 +116,9 @@ class HopperForwardConsumer {
     if ((flags_ & PublishedStep::kEnd) != 0) return;
     barriers.queries.wait_until_full(slot_);
     fold_first_step();
+    const bool has_plain_steps = block_.p.score_sign == 1.0F;
     while (true) {
-      while (flags_ == PublishedStep::kNone) fold_step<StepKind::kPlain>();
+      while (has_plain_steps && flags_ == PublishedStep::kNone) fold_step<StepKind::kPlain>();
       if ((flags_ & PublishedStep::kEnd) != 0) break;
       fold_step<StepKind::kAny>();
     }
@@ -142,9 +144,7 @@ class HopperForwardConsumer {
   }
 
   /// Of the step whose keys are in `key_stage_`.
-  __device__ __forceinline__ void read_flags() {
-    flags_ = flags_of(block_.shared.steps[key_stage_.index]) | (block_.p.score_sign != 1.0F ? PublishedStep::kIsPartial : PublishedStep::kNone);
-  }
+  __device__ __forceinline__ void read_flags() { flags_ = flags_of(block_.shared.steps[key_stage_.index]); }
 
   /// The first step of all, which has no product of a step before to run beside.
   __device__ __forceinline__ void fold_first_step() {

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -143,6 +144,24 @@ TEST_F(CudaAttention, TakesAnyScale) {
       c.scale = scale;
 
       const KernelResult result = run_in_calls(c, 90);
+
+      EXPECT_EQ(find_misses(c, result, evaluate_densely<double>(c), unit_of(type)), "") << to_string(type) << " scale " << scale;
+    }
+  }
+}
+
+/// Tiles that causality by other times than positions leaves whole have no times at hand to be masked by.
+TEST_F(CudaAttention, TakesAnyScaleInWholeTiles) {
+  const Shape shape{.batch = 1, .tokens = 600, .heads = 1, .kv_heads = 1, .head_dim = 32};
+  const Pattern pattern(dense_specification(600, Causal::kSequence), shape);
+  for (const double scale : {-0.2, 0.0, 0.3}) {
+    for (const ElementType type : kTypes) {
+      AttentionCase c = make_case(pattern, type, 5);
+      c.scale = scale;
+      std::iota(c.query_times.begin(), c.query_times.end(), 0);
+      c.key_times = c.query_times;
+
+      const KernelResult result = run_in_calls(c, 600);
 
       EXPECT_EQ(find_misses(c, result, evaluate_densely<double>(c), unit_of(type)), "") << to_string(type) << " scale " << scale;
     }
