@@ -22,8 +22,6 @@ namespace hilbertring {
 
 namespace {
 
-constexpr int kStatusMissed = 1;
-
 CommandSyntax syntax() {
   return {"bench",
           "Measures ring attention on random inputs made on the spot: checks rows in float64 first, then times whole passes, computing alone and "
@@ -101,13 +99,8 @@ Problem problem_of_row(const Arguments& arguments, const std::string& size, cons
   return problem;
 }
 
-BenchTask make_task(const Arguments& arguments, const Problem& problem, const BenchSetting& setting) {
-  BenchTask task;
-  problem.validate(setting.num_ranks);
-  task.schedule = std::make_shared<const Schedule>(problem, make_orders(problem.specification, problem.shape.tokens), setting.num_ranks);
-  task.output_type = problem.type;
-  task.options.num_threads = setting.num_threads;
-  task.options.output_type = task.output_type;
+BenchTask make_task(const Job& job, const RankLayout& layout, const Arguments& arguments, const Problem& problem) {
+  BenchTask task = bench_task(job, layout, problem, layout.num_ranks);
   task.seed = static_cast<std::uint64_t>(arguments.integer_or("seed", 0, 0));
   task.num_checked_rows = arguments.integer_or("verify-rows", task.num_checked_rows, 1);
   task.num_warmups = arguments.integer_or("warmup", task.num_warmups, 0);
@@ -142,9 +135,7 @@ BenchPlan make_plan(const Job& job, const Arguments& arguments) {
     for (const std::string& preset : list_of(arguments, "presets")) {
       const Problem problem = problem_of_row(arguments, size, preset);
       const std::string name = preset.empty() ? arguments.text("preset").value_or("as given") : preset;
-      plan.rows.push_back({name, make_task(arguments, problem, plan.setting)});
-      plan.rows.back().task.options.backend = plan.layout.backend.backend;
-      plan.rows.back().task.options.gpu = plan.layout.backend.gpu_of(job.rank_on_node());
+      plan.rows.push_back({name, make_task(job, plan.layout, arguments, problem)});
       if (!rates) continue;
       require_rates_for(*rates, problem, plan.layout.backend.backend, plan.layout.num_threads, arguments);
       plan.rows.back().times = predict_times(*plan.rows.back().task.schedule, rates->rates);

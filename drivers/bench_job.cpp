@@ -23,6 +23,18 @@ std::int64_t largest(const Job& job, const RankLayout& layout, OfRank&& of_rank)
 
 }  // namespace
 
+BenchTask bench_task(const Job& job, const RankLayout& layout, const Problem& problem, std::int64_t num_ranks) {
+  BenchTask task;
+  problem.validate(num_ranks);
+  task.schedule = std::make_shared<const Schedule>(problem, make_orders(problem.specification, problem.shape.tokens), num_ranks);
+  task.output_type = problem.type;
+  task.options.backend = layout.backend.backend;
+  task.options.gpu = layout.backend.gpu_of(job.rank_on_node());
+  task.options.num_threads = layout.num_threads;
+  task.options.output_type = task.output_type;
+  return task;
+}
+
 void require_bench_memory(const Job& job, const RankLayout& layout, const BenchTask& task) {
   const auto gpu_bytes = [&](Rank rank) {
     return predict_memory(*task.schedule, rank, layout.path(), layout.num_threads, task.output_type).gpu.peak_bytes();

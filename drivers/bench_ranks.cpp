@@ -128,7 +128,7 @@ class RankBench {
     const PassReport report = run_pass(attention, pass, way.mode);
     const double seconds = slowest(report.seconds), waiting = slowest(report.waiting_seconds);
     if (!is_warm) return;
-    PassTimes& times = (pass == Pass::kForward ? figures_.forward : figures_.backward).times;
+    PassTimes& times = figures_.of(pass).times;
     (times.*way.times).push_back(seconds);
     if (way.mode == PassMode::kWhole) times.waiting.push_back(waiting);
   }

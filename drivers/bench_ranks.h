@@ -52,6 +52,8 @@ struct BenchFigures {
   std::vector<CheckedTensor> checked;
   std::int64_t allowed_pairs = 0;  ///< of each pass
   PassFigures forward, backward;
+  const PassFigures& of(Pass pass) const { return pass == Pass::kForward ? forward : backward; }
+  PassFigures& of(Pass pass) { return pass == Pass::kForward ? forward : backward; }
   std::int64_t peak_bytes = 0;            ///< of the library's buffers on the largest rank, where its tensors lie (GPU or host), counted
   std::int64_t predicted_peak_bytes = 0;  ///< likewise, predicted
   std::string device;

@@ -30,7 +30,7 @@ std::string percent_text(const std::optional<double>& share) { return share ? fo
 
 std::vector<std::string> pass_row(const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures,
                                   const std::optional<TimePredictions>& times, Pass pass) {
-  const PassFigures& of_pass = pass == Pass::kForward ? figures.forward : figures.backward;
+  const PassFigures& of_pass = figures.of(pass);
   const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute);
   const bool is_sending = of_pass.sent_bytes > 0;
   std::vector<std::string> cells = {format_count(task.schedule->problem().shape.tokens),
@@ -62,7 +62,7 @@ nlohmann::ordered_json times_json(const std::vector<double>& seconds) {
 
 nlohmann::ordered_json pass_json(const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures,
                                  const std::optional<TimePredictions>& times, Pass pass) {
-  const PassFigures& of_pass = pass == Pass::kForward ? figures.forward : figures.backward;
+  const PassFigures& of_pass = figures.of(pass);
   const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute);
   nlohmann::ordered_json record = {{"ring", times_json(of_pass.times.ring)},
                                    {"compute_alone", times_json(of_pass.times.compute)},

@@ -25,8 +25,6 @@ namespace hilbertring {
 
 namespace {
 
-constexpr int kStatusMissed = 1;
-
 CommandSyntax syntax() {
   return {"calibrate",
           "Measures how fast ranks fold and how fast messages travel, for the times that plan and bench predict with --rates.",
@@ -127,7 +125,7 @@ class Calibration {
  private:
   MeasureProblem measure_over(Transport* transport) {
     return [this, transport](const Problem& problem, std::int64_t num_ranks, const Repetition& repetition) -> std::optional<BenchFigures> {
-      BenchTask task = task_for(problem, num_ranks);
+      BenchTask task = bench_task(job_, layout_, problem, num_ranks);
       task.num_repeats = num_repeats_ * repetition.factor;
       task.num_more_transfers = repetition.num_more_transfers;
       if (num_ranks == layout_.num_ranks) require_bench_memory(job_, layout_, task);
@@ -141,18 +139,6 @@ class Calibration {
       if (!figures.complaints.empty()) return std::nullopt;
       return figures;
     };
-  }
-
-  BenchTask task_for(const Problem& problem, std::int64_t num_ranks) const {
-    BenchTask task;
-    problem.validate(num_ranks);
-    task.schedule = std::make_shared<const Schedule>(problem, make_orders(problem.specification, problem.shape.tokens), num_ranks);
-    task.output_type = problem.type;
-    task.options.backend = layout_.backend.backend;
-    task.options.gpu = layout_.backend.gpu_of(job_.rank_on_node());
-    task.options.num_threads = layout_.num_threads;
-    task.options.output_type = task.output_type;
-    return task;
   }
 
   /// A ring over all nodes is as slow as the messages between nodes are; within nodes each node's ranks make a ring of their own, all at once.

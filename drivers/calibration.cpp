@@ -62,13 +62,11 @@ Problem dilated_shards(const CalibrationSize& size, std::int64_t num_ranks) {
   return problem;
 }
 
-const PassFigures& of_pass(const BenchFigures& figures, Pass pass) { return pass == Pass::kForward ? figures.forward : figures.backward; }
-
 double pairs_per_rank(const BenchFigures& figures, std::int64_t num_ranks) {
   return static_cast<double>(figures.allowed_pairs) / static_cast<double>(num_ranks);
 }
 
-double compute_seconds(const BenchFigures& figures, Pass pass) { return median(of_pass(figures, pass).times.compute); }
+double compute_seconds(const BenchFigures& figures, Pass pass) { return median(figures.of(pass).times.compute); }
 
 /// Query rows of a rank, of all heads.
 double rows_per_rank(const Problem& problem, std::int64_t num_ranks) {
@@ -104,7 +102,7 @@ double num_messages(const Problem& problem, std::int64_t num_ranks) {
 double overlap_of(const BenchFigures& figures) {
   double ring = 0, compute = 0, transfers = 0;
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
-    const PassTimes& times = of_pass(figures, pass).times;
+    const PassTimes& times = figures.of(pass).times;
     ring += median(times.ring), compute += median(times.compute), transfers += median(times.transfers);
   }
   return std::clamp((compute + transfers - ring) / std::min(compute, transfers), 0.0, 1.0);
@@ -132,7 +130,7 @@ bool measure_folds(const CalibrationSize& size, std::int64_t num_ranks, const Me
     measured.push_back(*figures);
   }
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
-    FoldRates& folds = pass == Pass::kForward ? rates.forward : rates.backward;
+    FoldRates& folds = rates.of(pass);
     const auto pairs = [&](std::size_t i) { return pairs_per_rank(measured[i], num_ranks); };
     const auto seconds = [&](std::size_t i) { return compute_seconds(measured[i], pass); };
     set_whole_and_rows(folds, pairs(0), seconds(0), pairs(1), seconds(1), rows_per_rank(whole, num_ranks));

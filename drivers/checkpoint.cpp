@@ -69,6 +69,10 @@ std::optional<std::string> attribute_of(const CaseFile& file) {
 
 }  // namespace
 
+bool asks_for_checkpoints(const Arguments& arguments) {
+  return arguments.has("checkpoint-every") || arguments.has("checkpoint-dir") || arguments.has("resume");
+}
+
 std::vector<TensorName> state_names(Pass pass) {
   if (pass == Pass::kForward) return {TensorName::kRowMax, TensorName::kRowSum, TensorName::kO};
   return {TensorName::kRowMax, TensorName::kO, TensorName::kDq, TensorName::kDk, TensorName::kDv};

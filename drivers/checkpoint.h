@@ -8,12 +8,16 @@
 #include <vector>
 
 #include "drivers/job.h"
+#include "drivers/options.h"
 #include "drivers/run_totals.h"
 #include "io/case_file.h"
 #include "ring/problem.h"
 #include "ring/schedule.h"
 
 namespace hilbertring {
+
+/// Whether one of `run`'s options for checkpoints is given.
+bool asks_for_checkpoints(const Arguments& arguments);
 
 /// How far a run has come: the leg that comes next begins with this lag of this pass.
 struct RunPlace {

@@ -10,7 +10,10 @@
 
 namespace hilbertring {
 
-/// One subcommand: what it takes, and what it does. `run` returns the exit status, 0 or 1 (verification missed), and throws Error for all else.
+/// Exit status of a command whose check or verification missed.
+inline constexpr int kStatusMissed = 1;
+
+/// One subcommand: what it takes, and what it does. `run` returns the exit status, 0 or kStatusMissed, and throws Error for all else.
 /// Collective over the job.
 struct Command {
   CommandSyntax syntax;

@@ -15,7 +15,6 @@ namespace hilbertring {
 
 namespace {
 
-constexpr int kStatusMissed = 1;
 /// More ranks than these are shown by the first and the last of them.
 constexpr std::int64_t kMaxShardLines = 16;
 

@@ -53,7 +53,6 @@ Job::Job(int& argc, char**& argv) {
   MPI_Comm_size(MPI_COMM_WORLD, &num_ranks_);
   MPI_Comm_dup(MPI_COMM_WORLD, &errors_);
   std::tie(ranks_on_node_, rank_on_node_) = place_on_node(MPI_COMM_WORLD);
-  num_nodes_ = static_cast<int>(reduced(rank_on_node_ == 0 ? 1 : 0, MPI_SUM, MPI_COMM_WORLD));
 }
 
 Job::~Job() {
@@ -67,6 +66,8 @@ std::ostream& Job::out() const {
 }
 
 std::int64_t Job::max(std::int64_t value) const { return reduced(value, MPI_MAX, MPI_COMM_WORLD); }
+
+std::int64_t Job::num_nodes() const { return reduced(rank_on_node_ == 0 ? 1 : 0, MPI_SUM, MPI_COMM_WORLD); }
 
 std::int64_t Job::min(std::int64_t value) const { return reduced(value, MPI_MIN, MPI_COMM_WORLD); }
 

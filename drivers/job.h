@@ -26,7 +26,6 @@ class Job {
   int rank() const { return rank_; }
   int num_ranks() const { return num_ranks_; }
   bool is_first() const { return rank_ == 0; }
-  int num_nodes() const { return num_nodes_; }
   /// Ranks of the job on this rank's node, this one among them.
   int ranks_on_node() const { return ranks_on_node_; }
   /// This rank's number among them.
@@ -39,6 +38,8 @@ class Job {
   std::int64_t min(std::int64_t value) const;
   /// How many ranks gave the value that most ranks gave.
   std::int64_t most_equal(std::uint64_t value) const;
+  /// How many machines the ranks run on.
+  std::int64_t num_nodes() const;
 
   /// Runs a step that all ranks take part in while objects with collective destructors (open files, transports) exist. An error of all ranks is
   /// passed on; a rank that is alone with one ends the job here, since unwinding would wait for the others for ever.
@@ -56,7 +57,6 @@ class Job {
   MPI_Comm errors_ = MPI_COMM_NULL;  ///< for meeting after an error
   int rank_ = 0;
   int num_ranks_ = 1;
-  int num_nodes_ = 1;
   int ranks_on_node_ = 1;
   int rank_on_node_ = 0;
 };

@@ -1,7 +1,6 @@
 #include "drivers/plan_memory.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -9,6 +8,7 @@
 #include "drivers/run_ranks.h"
 #include "drivers/units.h"
 #include "ring/fold_work.h"
+#include "ring/parallel_steps.h"
 
 namespace hilbertring {
 
@@ -17,15 +17,10 @@ namespace {
 /// A rank's prediction asks for each of its P visits.
 constexpr std::int64_t kMaxRanksLookedAt = 64;
 
-ElementType largest_slab_type(const Schedule& schedule, const PlannedLayout& layout) {
-  const ElementType state = arithmetic_type(schedule.problem().type);
-  return layout.in_legs && size_bytes(state) > size_bytes(layout.output_type) ? state : layout.output_type;
-}
-
 std::string host_text(const Schedule& schedule, const PlannedLayout& layout, const LargestRank& largest) {
   const MemoryPrediction& memory = largest.memory.host;
   const bool has_all = largest.num_looked_at == schedule.num_ranks();
-  const std::int64_t slab = largest_slab_bytes(schedule, largest.rank, largest_slab_type(schedule, layout));
+  const std::int64_t slab = largest_slab_bytes(schedule, largest.rank, largest_slab_type(schedule, layout.output_type, layout.in_legs));
   return format_bytes(largest.host_bytes) + " at the peak on rank " + std::to_string(largest.rank.value) +
          (has_all ? ", the largest" : ", the largest of " + std::to_string(largest.num_looked_at) + " looked at") + ": shard " +
          format_bytes(memory.shard_bytes + memory.redistribution_bytes) + ", and while reading or writing " + format_bytes(memory.load_bytes + slab) +
@@ -52,19 +47,11 @@ void require_at_most(const Arguments& arguments, const std::string& option, cons
 LargestRank largest_rank(const Schedule& schedule, const PlannedLayout& layout) {
   const std::vector<Rank> ranks = ranks_at_even_distances(schedule.num_ranks(), kMaxRanksLookedAt);
   std::vector<LargestRank> all(ranks.size());
-  std::vector<std::optional<Error>> errors(ranks.size());
-#pragma omp parallel for schedule(dynamic)
-  for (std::size_t i = 0; i < ranks.size(); ++i) {
-    errors[i] = error_of([&] {
-      const RankMemory memory =
-          predict_memory(schedule, ranks[i], layout.path, layout.num_threads, layout.output_type, kStagingBytes, layout.in_legs);
-      all[i] = {ranks[i], memory, peak_with_slab(memory.host, schedule, ranks[i], largest_slab_type(schedule, layout)),
-                static_cast<std::int64_t>(ranks.size())};
-    });
-  }
-  for (const std::optional<Error>& error : errors) {
-    if (error) throw *error;
-  }
+  const ElementType slab_type = largest_slab_type(schedule, layout.output_type, layout.in_legs);
+  for_each_in_parallel(ranks.size(), [&](std::size_t i) {
+    const RankMemory memory = predict_memory(schedule, ranks[i], layout.path, layout.num_threads, layout.output_type, kStagingBytes, layout.in_legs);
+    all[i] = {ranks[i], memory, peak_with_slab(memory.host, schedule, ranks[i], slab_type), static_cast<std::int64_t>(ranks.size())};
+  });
   return *std::ranges::max_element(all, {}, [](const LargestRank& of) { return std::pair(of.gpu_bytes(), of.host_bytes); });
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "drivers/case_problem.h"
+#include "drivers/checkpoint.h"
 #include "drivers/commands.h"
 #include "drivers/description.h"
 #include "drivers/pattern_options.h"
@@ -90,7 +91,7 @@ PlanSubject plan_subject(const Job& job, const Arguments& arguments, std::int64_
   subject.layout = {.path = path_of_backend(arguments, num_gpus, otherwise),
                     .num_threads = static_cast<int>(arguments.integer_or("threads", 1, 1)),
                     .output_type = output_type ? parse_element_type(*output_type) : subject.problem.type,
-                    .in_legs = arguments.has("checkpoint-every") || arguments.has("checkpoint-dir") || arguments.has("resume"),
+                    .in_legs = asks_for_checkpoints(arguments),
                     .is_assumed = num_gpus == 0 && arguments.text("backend").value_or("auto") == "auto"};
   return subject;
 }

@@ -56,10 +56,6 @@ void refuse_existing(const std::string& path, bool may_replace) {
   if (!may_replace && std::filesystem::exists(path, ignored)) throw usage_error("'" + path + "' exists; give --force to replace it");
 }
 
-bool has_checkpoints(const Arguments& arguments) {
-  return arguments.has("checkpoint-every") || arguments.has("checkpoint-dir") || arguments.has("resume");
-}
-
 /// Seconds from --checkpoint-every; 0 without it.
 double seconds_between_checkpoints(const Arguments& arguments) {
   const auto text = arguments.text("checkpoint-every");
@@ -90,21 +86,16 @@ struct RunPlan {
   RankTask task;
   std::int64_t predicted_bytes = 0;      ///< of the largest rank that this process knows of
   std::int64_t predicted_gpu_bytes = 0;  ///< likewise, on its GPU
-
-  /// Of what a rank hands out at a time.
-  ElementType largest_slab_type() const {
-    const ElementType state = arithmetic_type(task.schedule->problem().type);
-    return task.options.in_legs && size_bytes(state) > size_bytes(task.output_type) ? state : task.output_type;
-  }
 };
 
 /// Of the largest rank, on the host and on its GPU.
 void predict_peaks(const Job& job, RunPlan& plan) {
   const Schedule& schedule = *plan.task.schedule;
+  const ElementType slab_type = largest_slab_type(schedule, plan.task.output_type, plan.task.options.in_legs);
   const auto note_rank = [&](Rank rank) {
     const RankMemory memory = predict_memory(schedule, rank, plan.layout.path(), plan.layout.num_threads, plan.task.output_type,
                                              plan.task.options.staging_bytes, plan.task.options.in_legs);
-    plan.predicted_bytes = std::max(plan.predicted_bytes, peak_with_slab(memory.host, schedule, rank, plan.largest_slab_type()));
+    plan.predicted_bytes = std::max(plan.predicted_bytes, peak_with_slab(memory.host, schedule, rank, slab_type));
     plan.predicted_gpu_bytes = std::max(plan.predicted_gpu_bytes, memory.gpu.peak_bytes());
   };
   if (plan.layout.virtual_ranks() == 0) {
@@ -143,7 +134,7 @@ RunPlan make_plan(const Job& job, const Arguments& arguments, CaseFile& file) {
   plan.task.options.backend = plan.layout.backend.backend;
   plan.task.options.gpu = plan.layout.backend.gpu_of(job.rank_on_node());
   plan.task.options.output_type = plan.task.output_type;
-  plan.task.options.in_legs = has_checkpoints(arguments);
+  plan.task.options.in_legs = asks_for_checkpoints(arguments);
   plan.task.input = &file;
   predict_peaks(job, plan);
   return plan;

@@ -127,6 +127,11 @@ class RankRun {
 
 }  // namespace
 
+ElementType largest_slab_type(const Schedule& schedule, ElementType output_type, bool in_legs) {
+  const ElementType state = arithmetic_type(schedule.problem().type);
+  return in_legs && size_bytes(state) > size_bytes(output_type) ? state : output_type;
+}
+
 std::int64_t largest_slab_bytes(const Schedule& schedule, Rank rank, ElementType output_type) {
   const Shape& shape = schedule.problem().shape;
   const std::int64_t num_tokens = sequence_slab(shape.tokens, schedule.num_ranks(), rank).size();

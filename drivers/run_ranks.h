@@ -25,6 +25,8 @@ struct RankTask {
   CheckpointPlan* checkpoints = nullptr;            ///< likewise; null: the passes are not cut
 };
 
+/// The largest type that a rank hands out slabs of: the results', or that of the state where passes are cut into legs.
+ElementType largest_slab_type(const Schedule& schedule, ElementType output_type, bool in_legs);
 /// The slab of the largest tensor, in or out, as a rank reads or writes it.
 std::int64_t largest_slab_bytes(const Schedule& schedule, Rank rank, ElementType output_type);
 /// Most bytes that a rank holds at a time: the library's buffers and the slab that goes in or out meanwhile.

@@ -25,8 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kStatusMissed = 1;
-
 /// The first rank looks at the files; all get its manifest, or its error.
 SuiteManifest intact_manifest(const FileRanks& ranks, const std::string& directory) {
   const std::string path = manifest_path(directory);

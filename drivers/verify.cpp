@@ -15,8 +15,6 @@ namespace hilbertring {
 
 namespace {
 
-constexpr int kStatusMissed = 1;
-
 CommandSyntax syntax() {
   return {"verify",
           "Compares a result with its case in float64, with expected values, or bit for bit with another result.",

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/allowed_pairs.h"
-#include "core/error.h"
+#include "ring/parallel_steps.h"
 
 namespace hilbertring {
 
@@ -146,16 +146,8 @@ std::optional<std::vector<double>> work_per_rank(const Schedule& schedule) {
   const FoldCounter counter(schedule);
   if (!counter.can_count_passes()) return std::nullopt;
   std::vector<double> work(static_cast<std::size_t>(schedule.num_ranks()));
-  std::optional<Error> error;  // any rank's: memory, mostly
-#pragma omp parallel for schedule(dynamic)
-  for (std::size_t rank = 0; rank < work.size(); ++rank) {
-    const std::optional<Error> own =
-        error_of([&] { work[rank] = static_cast<double>(counter.whole_pass(Rank(static_cast<std::int64_t>(rank))).total()); });
-    if (!own) continue;
-#pragma omp critical
-    error = own;
-  }
-  if (error) throw *error;
+  for_each_in_parallel(
+      work.size(), [&](std::size_t rank) { work[rank] = static_cast<double>(counter.whole_pass(Rank(static_cast<std::int64_t>(rank))).total()); });
   return work;
 }
 

@@ -6,6 +6,7 @@
 #include "core/allowed_pairs.h"
 #include "core/element_type.h"
 #include "ring/backend.h"
+#include "ring/schedule.h"
 
 namespace hilbertring {
 
@@ -37,6 +38,8 @@ struct Rates {
 
   /// Throws Error(kInput) with the field, the value and the rule.
   void validate() const;
+  const FoldRates& of(Pass pass) const { return pass == Pass::kForward ? forward : backward; }
+  FoldRates& of(Pass pass) { return pass == Pass::kForward ? forward : backward; }
   bool has_link() const { return within_node || between_nodes; }
   /// Of messages between ranks of one node or of two. Needs has_link().
   const LinkRates& link(bool crosses_nodes) const;

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "ring/parallel_steps.h"
 
 namespace hilbertring {
 
@@ -100,17 +101,15 @@ class Clock {
   }
 
  private:
-  const FoldRates& fold_rates() const { return pass_ == Pass::kForward ? rates_.forward : rates_.backward; }
-
   double compute_seconds(const Stage& stage) const {
-    return fold_rates().seconds(stage.pairs) + (stage.has_fold ? static_cast<double>(num_slices_) * fold_rates().seconds_per_fold : 0);
+    return rates_.of(pass_).seconds(stage.pairs) + (stage.has_fold ? static_cast<double>(num_slices_) * rates_.of(pass_).seconds_per_fold : 0);
   }
 
   double row_seconds() const {
     const Shape& shape = schedule_.problem().shape;
     std::int64_t num_rows = 0;
     for (const Range<Position> span : schedule_.placement().spans(rank_)) num_rows += span.size();
-    return static_cast<double>(num_rows * shape.batch * shape.heads) * fold_rates().seconds_per_row;
+    return static_cast<double>(num_rows * shape.batch * shape.heads) * rates_.of(pass_).seconds_per_row;
   }
 
   double seconds(const Exchange& exchange, bool crosses_nodes) const {
@@ -168,14 +167,8 @@ std::optional<PassPrediction> predict_time(const Schedule& schedule, Pass pass, 
   for (const Rank rank : ranks) num_visits += counter.needs_times() ? Journeys(schedule, pass, rank).num_visits() : 0;
   if (!counter.can_count_visits(num_visits)) return std::nullopt;
   std::vector<PassPrediction> of_ranks(ranks.size());
-  std::vector<std::optional<Error>> errors(ranks.size());
-#pragma omp parallel for schedule(dynamic)
-  for (std::size_t i = 0; i < ranks.size(); ++i) {
-    errors[i] = error_of([&] { of_ranks[i] = Clock(schedule, pass, rates, ranks[i]).time(stages_of(schedule, counter, pass, ranks[i])); });
-  }
-  for (const std::optional<Error>& error : errors) {
-    if (error) throw *error;
-  }
+  for_each_in_parallel(
+      ranks.size(), [&](std::size_t i) { of_ranks[i] = Clock(schedule, pass, rates, ranks[i]).time(stages_of(schedule, counter, pass, ranks[i])); });
   return combined(of_ranks);
 }
 
