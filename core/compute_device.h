@@ -30,11 +30,11 @@ class WorkMark {
   virtual void wait() = 0;
 };
 
-/// Measures how long the compute queue stands still.
-class StallClock {
+/// Measures how long the compute queue takes for work, or stands still.
+class QueueClock {
  public:
-  virtual ~StallClock() = default;
-  /// Around what the queue is made to wait for.
+  virtual ~QueueClock() = default;
+  /// Around what is handed to the queue, or what it is made to wait for.
   virtual void begin() = 0;
   virtual void end() = 0;
   /// Between all begin() and end() so far. The queue must be empty.
@@ -106,7 +106,7 @@ class ComputeDevice {
   virtual void copy_rows(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message) = 0;
 
   virtual std::unique_ptr<WorkMark> make_mark() = 0;
-  virtual std::unique_ptr<StallClock> make_stall_clock() = 0;
+  virtual std::unique_ptr<QueueClock> make_queue_clock() = 0;
   /// Blocks until both queues are empty. Throws Error(kFailure) if some work failed.
   virtual void wait() = 0;
 };

@@ -126,11 +126,13 @@ class RankBench {
 
   void time_pass(RingAttention& attention, Pass pass, const TimedWay& way, bool is_warm) {
     const PassReport report = run_pass(attention, pass, way.mode);
-    const double seconds = slowest(report.seconds), waiting = slowest(report.waiting_seconds);
+    const double seconds = slowest(report.seconds), waiting = slowest(report.waiting_seconds), step = slowest(report.step_seconds);
     if (!is_warm) return;
     PassTimes& times = figures_.of(pass).times;
     (times.*way.times).push_back(seconds);
-    if (way.mode == PassMode::kWhole) times.waiting.push_back(waiting);
+    if (way.mode != PassMode::kWhole) return;
+    times.waiting.push_back(waiting);
+    times.step.push_back(step);
   }
 
   double slowest(double seconds) const {

@@ -33,6 +33,7 @@ struct PassTimes {
   std::vector<double> compute;    ///< the same blocks, nothing sent
   std::vector<double> transfers;  ///< the same messages, no block computed
   std::vector<double> waiting;    ///< of the ring: computing stood still for messages
+  std::vector<double> step;       ///< of the ring: one step, a visit waited for and folded, on average; 0 if there are none
 };
 
 struct PassFigures {

@@ -31,13 +31,14 @@ std::string percent_text(const std::optional<double>& share) { return share ? fo
 std::vector<std::string> pass_row(const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures,
                                   const std::optional<TimePredictions>& times, Pass pass) {
   const PassFigures& of_pass = figures.of(pass);
-  const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute);
+  const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute), step = median(of_pass.times.step);
   const bool is_sending = of_pass.sent_bytes > 0;
   std::vector<std::string> cells = {format_count(task.schedule->problem().shape.tokens),
                                     pattern,
                                     std::string(name_of(pass)),
                                     format_seconds(ring),
                                     format_seconds(percentile_95(of_pass.times.ring)),
+                                    step > 0 ? format_seconds(step) : "-",
                                     format_number(teraflop_per_second(task, pass, figures, ring)),
                                     format_seconds(compute),
                                     format_number(teraflop_per_second(task, pass, figures, compute)),
@@ -65,6 +66,7 @@ nlohmann::ordered_json pass_json(const BenchTask& task, const BenchSetting& sett
   const PassFigures& of_pass = figures.of(pass);
   const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute);
   nlohmann::ordered_json record = {{"ring", times_json(of_pass.times.ring)},
+                                   {"ring_step", times_json(of_pass.times.step)},
                                    {"compute_alone", times_json(of_pass.times.compute)},
                                    {"transfers_alone", times_json(of_pass.times.transfers)},
                                    {"waiting_for_messages", times_json(of_pass.times.waiting)},
@@ -117,6 +119,7 @@ TextTable bench_table(bool has_rates) {
                                             {"pass", Align::kLeft},
                                             {"ring"},
                                             {"p95"},
+                                            {"ring step"},
                                             {"TFLOP/s"},
                                             {"compute alone"},
                                             {"TFLOP/s"},

@@ -17,8 +17,9 @@ namespace {
 TransportKind transport_kind(const Job& job, const std::string& name) {
   if (name == "mpi") return TransportKind::kMpi;
   if (name == "nccl") return TransportKind::kNccl;
+  if (name == "peer") return TransportKind::kPeer;
   if (name == "auto") return job.num_ranks() > 1 ? TransportKind::kMpi : TransportKind::kLoopback;
-  if (name != "loopback") throw usage_error("--transport is '" + name + "', but must be one of auto, loopback, mpi, nccl");
+  if (name != "loopback") throw usage_error("--transport is '" + name + "', but must be one of auto, loopback, mpi, nccl, peer");
   if (job.num_ranks() > 1) {
     throw usage_error("--transport is 'loopback', but the program was started on " + std::to_string(job.num_ranks()) +
                       " MPI ranks; loopback runs in one process");
@@ -46,13 +47,14 @@ int number_of_threads(const Arguments& arguments, std::int64_t ranks_on_node) {
   return static_cast<int>(num_threads);
 }
 
-/// NCCL links GPUs, one of each rank.
-void require_linkable(const BackendChoice& backend) {
+/// Links are between GPUs, one of each rank.
+void require_linkable(TransportKind kind, const BackendChoice& backend) {
+  const std::string given = "--transport is '" + to_string(kind) + "', ";
   if (!has_nccl_build()) {
-    throw failure("--transport is 'nccl', but this program was built without NCCL: build it where nccl.h is found, or use --transport mpi");
+    throw failure(given + "but this program was built without NCCL: build it where nccl.h is found, or use --transport mpi");
   }
-  if (backend.backend != Backend::kCuda) throw usage_error("--transport is 'nccl', which links GPUs, but the ranks compute on the CPU");
-  if (backend.ranks_per_gpu > 1) throw usage_error("--transport is 'nccl', which needs a GPU for each rank, but " + backend.sharing_text());
+  if (backend.backend != Backend::kCuda) throw usage_error(given + "which links GPUs, but the ranks compute on the CPU");
+  if (backend.ranks_per_gpu > 1) throw usage_error(given + "which needs a GPU for each rank, but " + backend.sharing_text());
 }
 
 bool can_be_linked(const BackendChoice& backend) { return has_nccl_build() && backend.backend == Backend::kCuda && backend.ranks_per_gpu == 1; }
@@ -67,6 +69,7 @@ std::string to_string(TransportKind kind) {
   switch (kind) {
     case TransportKind::kMpi: return "mpi";
     case TransportKind::kNccl: return "nccl";
+    case TransportKind::kPeer: return "peer";
     case TransportKind::kLoopback: break;
   }
   return "loopback";
@@ -76,10 +79,11 @@ OptionGroup layout_options() {
   OptionGroup group{"Where it runs",
                     {{"ranks", "P", "virtual ranks in this process (loopback); else 1"},
                      {"transport", "NAME",
-                      "auto, loopback, mpi or nccl; auto: loopback unless started on several MPI ranks, then nccl if each has a GPU, else mpi"},
+                      "auto, loopback, mpi, nccl or peer (NCCL between hosts, the GPUs' copy engines within one); auto: loopback unless started on "
+                      "several MPI ranks, then peer if each has a GPU, else mpi"},
                      {"threads", "T", "per rank; else OMP_NUM_THREADS, or the node's processors shared among its ranks"},
                      {"memory-limit", "BYTES", "per rank, such as 8GiB; else what the node has available, shared among its ranks"},
-                     {"peer-timeout", "SECONDS", "give up when no message has come from another GPU for so long (nccl); else 1800"}}};
+                     {"peer-timeout", "SECONDS", "give up when no message has come from another GPU for so long (nccl, peer); else 1800"}}};
   const OptionGroup backend = backend_options();
   group.entries.insert(group.entries.end(), backend.entries.begin(), backend.entries.end());
   return group;
@@ -97,16 +101,17 @@ RankLayout choose_layout(const Job& job, const Arguments& arguments) {
   const auto limit = arguments.text("memory-limit");
   layout.is_memory_limit_given = limit.has_value();
   layout.memory_limit_bytes = limit ? parse_bytes("memory-limit", *limit) : job.min(available_memory_bytes() / layout.ranks_on_node);
-  if (layout.transport == TransportKind::kNccl) require_linkable(layout.backend);
-  if (name == "auto" && layout.transport == TransportKind::kMpi && can_be_linked(layout.backend)) layout.transport = TransportKind::kNccl;
+  if (layout.links_gpus()) require_linkable(layout.transport, layout.backend);
+  if (name == "auto" && layout.transport == TransportKind::kMpi && can_be_linked(layout.backend)) layout.transport = TransportKind::kPeer;
   return layout;
 }
 
 JobTransport::JobTransport(const Job& job, const RankLayout& layout, MPI_Comm communicator) : host_(make_mpi_transport(communicator)) {
-  if (layout.transport != TransportKind::kNccl) return;
+  if (!layout.links_gpus()) return;
   // NVLink multicast serves collectives, of which there are none, and can put shared hosts out of order.
   ::setenv("NCCL_NVLS_ENABLE", "0", 1);
-  linked_ = make_nccl_transport(*host_, layout.backend.gpu_of(job.rank_on_node()), layout.peer_timeout);
+  const HostLinks host_links = layout.transport == TransportKind::kPeer ? HostLinks::kCopyEngines : HostLinks::kNccl;
+  linked_ = make_nccl_transport(*host_, layout.backend.gpu_of(job.rank_on_node()), host_links, layout.peer_timeout);
 }
 
 }  // namespace hilbertring

@@ -13,8 +13,13 @@
 
 namespace hilbertring {
 
-/// How the ranks of a command talk: virtual ranks of one process, the job's MPI ranks, or those with their GPUs linked by NCCL.
-enum class TransportKind { kLoopback, kMpi, kNccl };
+/// How the ranks of a command talk.
+enum class TransportKind {
+  kLoopback,  ///< virtual ranks of one process
+  kMpi,       ///< the job's MPI ranks, through the host's memory
+  kNccl,      ///< those, with their GPUs linked by NCCL
+  kPeer       ///< likewise, but GPUs of one host by their copy engines
+};
 std::string to_string(TransportKind kind);
 
 /// Where the ranks of a command are, what they compute on and how they talk.
@@ -33,13 +38,14 @@ struct RankLayout {
 
   /// Ranks in this process; 0 if each MPI rank is one.
   std::int64_t virtual_ranks() const { return transport == TransportKind::kLoopback ? num_ranks : 0; }
-  MessagePath path() const { return message_path(backend.backend, transport == TransportKind::kNccl); }
+  bool links_gpus() const { return transport == TransportKind::kNccl || transport == TransportKind::kPeer; }
+  MessagePath path() const { return message_path(backend.backend, links_gpus()); }
 };
 
 /// --ranks, --transport, --threads, --memory-limit, --peer-timeout, --backend, --share-gpus.
 OptionGroup layout_options();
 /// From those. Collective over the job. Throws usage_error for unknown names, for numbers that do not fit, for loopback on several MPI ranks and for
-/// nccl without GPUs; Error(kFailure) for cuda where a rank would have no GPU of its own, and for nccl in a build without it.
+/// nccl or peer without GPUs; Error(kFailure) for cuda where a rank would have no GPU of its own, and for nccl or peer in a build without NCCL.
 RankLayout choose_layout(const Job& job, const Arguments& arguments);
 
 /// The transport of an MPI rank.

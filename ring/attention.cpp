@@ -1,9 +1,10 @@
 #include "ring/attention.h"
 
+#include <algorithm>
 #include <chrono>
+#include <exception>
 #include <limits>
 #include <numbers>
-#include <numeric>
 #include <utility>
 
 #include "core/error.h"
@@ -58,8 +59,15 @@ RankMeters make_meters(Backend backend) {
   return {.device = backend == Backend::kCpu ? host : std::make_shared<MemoryMeter>(), .host = host};
 }
 
-double waiting_seconds(const std::vector<RingPass>& rings) {
-  return std::accumulate(rings.begin(), rings.end(), 0.0, [](double sum, const RingPass& ring) { return sum + ring.waiting_seconds(); });
+void note_ring_times(PassReport& report, const std::vector<RingPass>& rings) {
+  double seconds = 0;
+  std::int64_t most_visits = 0;
+  for (const RingPass& ring : rings) {
+    report.waiting_seconds += ring.waiting_seconds();
+    seconds += ring.step_seconds();
+    most_visits = std::max(most_visits, ring.num_visits());
+  }
+  if (most_visits > 0) report.step_seconds = seconds / static_cast<double>(most_visits);
 }
 
 /// Folds pairs of a slice: with visiting rows, or (null) with the rank's own on both sides.
@@ -74,6 +82,16 @@ MessagePath message_path(Backend backend, bool links_devices) {
 
 struct RingAttention::State {
   State(Transport& t, std::shared_ptr<const Schedule> s, RingOptions o);
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  /// Collective, unless an exception is under way.
+  ~State();
+
+  /// Before memory that messages have touched is given back.
+  void let_go_of_memory() {
+    if (link) link->let_go();
+  }
+  void drop_pass_memory();
 
   Redistribution make_redistribution(const Order& order);
   const Redistribution& redistribution_of(ShardTensor tensor) const;
@@ -86,6 +104,8 @@ struct RingAttention::State {
   template <class Kernel>
   void fold(Pass pass, std::span<const ChunkPair> pairs, RingPass& ring, Kernel&& kernel);
   std::vector<RingPass> make_rings(Pass pass, const Leg& leg, const Travellers& own);
+  /// For PassMode::kComputeAlone. What it takes is not part of the pass.
+  void invent_visitors(std::vector<RingPass>& rings);
   /// All that is folded in a pass, in the order of the fold law for each slice; slices take turns.
   void go_round(Pass pass, const Leg& leg, std::vector<RingPass>& rings, const FoldPairs& fold_pairs);
   /// Throws usage_error unless a backward pass makes sense.
@@ -117,8 +137,10 @@ struct RingAttention::State {
   std::optional<Redistribution> keys;     ///< only if the keys have an order of their own
   std::optional<PassMemory> pass_memory;  ///< given back while a tensor is loaded or stored, which needs room of its own
   bool is_forward_done = false;
+  int num_exceptions = std::uncaught_exceptions();
   std::int64_t next_lag = 0;         ///< that the next leg must begin with, unless it begins a pass
   PassMode mode = PassMode::kWhole;  ///< of the pass under way
+  double invention_seconds = 0;      ///< of invent_visitors
   PassProgress progress;
 };
 
@@ -139,6 +161,18 @@ RingAttention::State::State(Transport& t, std::shared_ptr<const Schedule> s, Rin
       queries(make_redistribution(*schedule->orders().queries)),
       progress(schedule, rank, options.progress) {
   if (schedule->orders().keys != schedule->orders().queries) keys.emplace(make_redistribution(*schedule->orders().keys));
+}
+
+RingAttention::State::~State() {
+  if (std::uncaught_exceptions() > num_exceptions || !pass_memory) return;
+  // Nobody is left to tell, and the process goes on without this memory.
+  static_cast<void>(error_of([this] { let_go_of_memory(); }));
+}
+
+void RingAttention::State::drop_pass_memory() {
+  if (!pass_memory) return;
+  let_go_of_memory();
+  pass_memory.reset();
 }
 
 Redistribution RingAttention::State::make_redistribution(const Order& order) {
@@ -194,7 +228,15 @@ std::vector<RingPass> RingAttention::State::make_rings(Pass pass, const Leg& leg
     const Schedule& slice = schedule->slice(i);
     rings.emplace_back(slice, pass, leg, part_of(own, slice.extent(), whole), pass_memory->buffers, static_cast<std::size_t>(i));
   }
+  if (mode == PassMode::kComputeAlone) invent_visitors(rings);
   return rings;
+}
+
+void RingAttention::State::invent_visitors(std::vector<RingPass>& rings) {
+  device->wait();
+  const auto begin = std::chrono::steady_clock::now();
+  for (RingPass& ring : rings) ring.fill_visitors();
+  invention_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 void RingAttention::State::go_round(Pass pass, const Leg& leg, std::vector<RingPass>& rings, const FoldPairs& fold_pairs) {
@@ -236,9 +278,10 @@ PassReport RingAttention::State::measured(Pass pass, PassMode pass_mode, const L
   report.predicted_bytes = mode == PassMode::kComputeAlone ? 0 : schedule->sent_bytes(pass, rank, leg);
   if (!pass_memory) pass_memory.emplace(*schedule, mailroom, meters, options.in_legs);
   const std::int64_t sent_before = transport.sent_bytes();
+  invention_seconds = 0;
   const auto begin = std::chrono::steady_clock::now();
   pass == Pass::kForward ? forward(leg, report) : backward(leg, report);
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() - invention_seconds;
   report.sent_bytes = transport.sent_bytes() - sent_before;
   next_lag = leg.lags.end;
   return report;
@@ -277,7 +320,7 @@ void RingAttention::State::forward(const Leg& leg, PassReport& report) {
   if (is_last(leg)) kernels.finish_forward(own);
   finish_work();
   report.allowed_pairs += kernels.take_uncounted_pairs();
-  report.waiting_seconds = waiting_seconds(rings);
+  note_ring_times(report, rings);
   is_forward_done = mode == PassMode::kWhole && is_last(leg);
 }
 
@@ -318,7 +361,7 @@ void RingAttention::State::backward(const Leg& leg, PassReport& report) {
     fold(Pass::kBackward, pairs, rings[i], [&](std::span<const ChunkPair> some) { kernels.backward(slice.pattern(), operands, some); });
   });
   finish_work();
-  report.waiting_seconds = waiting_seconds(rings);
+  note_ring_times(report, rings);
 }
 
 RingAttention::RingAttention(Transport& transport, std::shared_ptr<const Schedule> schedule, RingOptions options)
@@ -329,7 +372,7 @@ RingAttention::RingAttention(RingAttention&&) noexcept = default;
 void RingAttention::State::load(ShardTensor tensor, std::span<const std::byte> slab) {
   const Tensor target = tensor_of(tensor);
   is_forward_done = false;
-  pass_memory.reset();
+  drop_pass_memory();
   if (device->is_host()) return redistribution_of(tensor).to_shard(slab, target, layout_of(tensor));
   staging_for(tensor, target).load(slab, target, layout_of(tensor));
 }
@@ -343,7 +386,7 @@ Staging RingAttention::State::staging_for(ShardTensor tensor, const ConstTensor&
 void RingAttention::State::load_random(ShardTensor tensor, std::uint64_t seed) {
   const Tensor target = tensor_of(tensor);
   is_forward_done = false;
-  pass_memory.reset();
+  drop_pass_memory();
   const Orders& orders = schedule->orders();
   const Buffer rows = device->allocate_shared(target.rows * static_cast<std::int64_t>(sizeof(std::int64_t)), meters.host);
   fill_times(is_key_side(tensor) ? *orders.keys : *orders.queries, schedule->placement(), rank, times_in(rows));
@@ -360,7 +403,7 @@ void RingAttention::State::load_random(ShardTensor tensor, std::uint64_t seed) {
 }
 
 void RingAttention::State::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) {
-  pass_memory.reset();
+  drop_pass_memory();
   const bool is_lse = tensor == ShardTensor::kLse;
   const SlabLayout layout = layout_of(tensor);
   Tensor result = tensor_of(tensor);

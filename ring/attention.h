@@ -24,6 +24,7 @@ enum class ShardTensor { kQ, kK, kV, kDo, kO, kLse, kDq, kDk, kDv, kRowMax, kRow
 struct PassReport {
   double seconds = 0;                ///< wall time of the pass on this rank
   double waiting_seconds = 0;        ///< of it, waiting for messages
+  double step_seconds = 0;           ///< of it, a step of the ring: a visit waited for and folded, on average; 0: nobody came
   std::int64_t allowed_pairs = 0;    ///< folded by this rank, all heads and batch elements
   std::int64_t sent_bytes = 0;       ///< by this rank, counted by the transport
   std::int64_t predicted_bytes = 0;  ///< by this rank, from the schedule

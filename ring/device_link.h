@@ -4,6 +4,7 @@
 #include <span>
 
 #include "core/index.h"
+#include "ring/byte_runs.h"
 
 namespace hilbertring {
 
@@ -18,11 +19,18 @@ class DeviceLink {
   virtual void begin() = 0;
   virtual void send(std::span<const std::byte> bytes, Rank to, int tag) = 0;
   virtual void receive(std::span<std::byte> bytes, Rank from, int tag) = 0;
+  /// Whether messages to and from this rank may be parts of memory that is laid out alike at both ends. Both say the same of each other.
+  virtual bool takes_parts(Rank peer) const = 0;
+  /// Of `memory` only `parts` travel, to the same places of the memory that the peer calls receive() with, of which nothing else
+  /// changes. Precondition: takes_parts(to).
+  virtual void send_parts(std::span<const std::byte> memory, std::span<const ByteRuns> parts, Rank to, int tag) = 0;
   /// Blocks while connections to new peers are made; not for the messages. Throws Error(kFailure) as check() does.
   virtual void end() = 0;
   /// Throws Error(kFailure) if messages were lost: a peer failed, or none of them has moved for longer than the transport allows. Never blocks.
   /// After a loss nothing on the device waits for messages any more, and what it computes is worthless.
   virtual void check() = 0;
+  /// Before memory that messages have touched is given back: blocks until no rank holds on to it any more. Collective; nothing may be under way.
+  virtual void let_go() = 0;
 };
 
 }  // namespace hilbertring

@@ -18,12 +18,13 @@ constexpr auto kPollInterval = std::chrono::microseconds(50);
 constexpr auto kWatchInterval = std::chrono::milliseconds(100);
 
 /// Both ends of a pair of ranks hand NCCL their messages in this order, since it knows no tags.
-void sort_by_tag(std::vector<NcclMessage>& messages) { std::ranges::stable_sort(messages, {}, &NcclMessage::tag); }
+void sort_by_tag(std::vector<LinkMessage>& messages) { std::ranges::stable_sort(messages, {}, &LinkMessage::tag); }
 
 }  // namespace
 
-NcclCommunicator::NcclCommunicator(const ncclUniqueId& id, int rank, int num_ranks, int gpu, std::chrono::seconds patience)
-    : rank_(rank), gpu_(gpu), patience_(patience), num_exceptions_(std::uncaught_exceptions()) {
+NcclCommunicator::NcclCommunicator(const ncclUniqueId& id, int rank, int num_ranks, int gpu, std::chrono::seconds patience,
+                                   std::function<void()> release)
+    : rank_(rank), gpu_(gpu), patience_(patience), release_(std::move(release)), num_exceptions_(std::uncaught_exceptions()) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   Lock lock(mutex_);
@@ -50,27 +51,45 @@ NcclCommunicator::~NcclCommunicator() {
   }
 }
 
-void NcclCommunicator::exchange(NcclGroup group, cudaStream_t stream) {
+void NcclCommunicator::exchange(LinkGroup group, cudaStream_t stream) {
   if (group.sends.empty() && group.receives.empty()) return;
   sort_by_tag(group.sends);
   sort_by_tag(group.receives);
-  Event is_through;
   Lock lock(mutex_);
   if (failure_) throw Error(ErrorKind::kFailure, "NCCL", *failure_, rank_);
   issue(group, stream);
   wait_until_settled(lock, "connecting to peers", patience_);
+  note_group(stream);
+}
+
+void NcclCommunicator::look_after(cudaStream_t stream) {
+  const Lock lock(mutex_);
+  if (failure_) throw Error(ErrorKind::kFailure, "NCCL", *failure_, rank_);
+  note_group(stream);
+}
+
+/// Precondition: the lock is held.
+void NcclCommunicator::note_group(cudaStream_t stream) {
+  Event is_through;
   is_through.record(stream);
   if (under_way_.empty()) last_arrival_ = Clock::now();
   under_way_.push_back(std::move(is_through));
 }
 
-void NcclCommunicator::issue(const NcclGroup& group, cudaStream_t stream) {
+void NcclCommunicator::give_up(const std::string& why) {
+  const Lock lock(mutex_);
+  fail(why);
+}
+
+void NcclCommunicator::give_up_waiting() { give_up(silence_text()); }
+
+void NcclCommunicator::issue(const LinkGroup& group, cudaStream_t stream) {
   require(ncclGroupStart(), "starting a group");
-  for (const NcclMessage& message : group.sends) {
+  for (const LinkMessage& message : group.sends) {
     require(ncclSend(message.data, message.num_bytes, ncclInt8, message.peer, communicator_, stream),
             "a send to rank " + std::to_string(message.peer));
   }
-  for (const NcclMessage& message : group.receives) {
+  for (const LinkMessage& message : group.receives) {
     require(ncclRecv(message.data, message.num_bytes, ncclInt8, message.peer, communicator_, stream),
             "a receive from rank " + std::to_string(message.peer));
   }
@@ -113,9 +132,13 @@ void NcclCommunicator::watch(const std::stop_token& stop) {
   try {
     use_cuda_device(gpu_);
     Lock lock(mutex_);
-    while (!failure_ && !stop.stop_requested()) {
+    while (!stop.stop_requested()) {
       wake_.wait_for(lock, stop, kWatchInterval, [] { return false; });
-      if (!failure_ && !stop.stop_requested()) look_after_groups();
+      if (failure_) {
+        release_();
+      } else if (!stop.stop_requested()) {
+        look_after_groups();
+      }
     }
   } catch (const std::exception& exception) {
     const Lock lock(mutex_);
@@ -136,12 +159,17 @@ void NcclCommunicator::look_after_groups() {
     return fail(std::string("messages between GPUs are lost: ") + ncclGetErrorString(result) + " (" + ncclGetLastError(communicator_) + ")");
   }
   if (under_way_.empty() || Clock::now() - last_arrival_ <= patience_) return;
-  fail("no message has come from another GPU for " + std::to_string(patience_.count()) + " s: a rank hangs or is gone");
+  fail(silence_text());
+}
+
+std::string NcclCommunicator::silence_text() const {
+  return "no message has come from another GPU for " + std::to_string(patience_.count()) + " s: a rank hangs or is gone";
 }
 
 /// Precondition: the lock is held, or nobody else is left.
 void NcclCommunicator::fail(const std::string& why) noexcept {
   if (!failure_) failure_ = why;
+  release_();
   if (communicator_ != nullptr) static_cast<void>(ncclCommAbort(std::exchange(communicator_, nullptr)));
 }
 

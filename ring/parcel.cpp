@@ -54,13 +54,30 @@ void Parcel::receive_bytes(std::span<std::byte> bytes, Rank from, int tag) {
   transfers_.push_back(mailroom_->transport.receive(bytes, from, tag));
 }
 
+std::vector<std::vector<ByteRuns>> Parcel::straight_parts(const Bundle& bundle, const RowSelection& rows, Rank peer) const {
+  if (mailroom_->path() == MessagePath::kStaged) return {};
+  if (!rows.is_everything() && (mailroom_->link == nullptr || !mailroom_->link->takes_parts(peer))) return {};
+  std::vector<std::vector<ByteRuns>> all;
+  for (const Tensor& tensor : bundle) {
+    std::optional<std::vector<ByteRuns>> parts = byte_runs(tensor, rows);
+    if (!parts) return {};
+    all.push_back(std::move(*parts));
+  }
+  return all;
+}
+
+void Parcel::send_straight(const Bundle& bundle, const std::vector<std::vector<ByteRuns>>& parts, Rank to, int tag) {
+  for (std::size_t i = 0; i < bundle.size(); ++i) {
+    const std::span<const std::byte> bytes = bytes_of(bundle[i]);
+    const bool is_whole = parts[i].size() == 1 && parts[i].front().size_bytes() == bundle[i].size_bytes();
+    is_whole ? send_bytes(bytes, to, tag) : mailroom_->link->send_parts(bytes, parts[i], to, tag);
+  }
+}
+
 void Parcel::send(const Bundle& bundle, const RowSelection& rows, Rank to, int tag) {
   transfers_.clear();
   if (bundle.empty() || rows.is_empty()) return;
-  if (goes_straight(rows)) {
-    for (const Tensor& tensor : bundle) send_bytes(bytes_of(tensor), to, tag);
-    return;
-  }
+  if (const auto parts = straight_parts(bundle, rows, to); !parts.empty()) return send_straight(bundle, parts, to, tag);
   const std::span<const std::byte> message = staged(bundle, rows);
   copy_rows(RowCopy::kPack, bundle, rows);
   departing_ = Departure{message, to, tag};
@@ -70,13 +87,14 @@ void Parcel::send(const Bundle& bundle, const RowSelection& rows, Rank to, int t
 void Parcel::receive(const Bundle& bundle, RowSelection rows, Rank from, int tag) {
   transfers_.clear();
   if (bundle.empty() || rows.is_empty()) return;
-  if (goes_straight(rows)) {
+  const bool goes_straight = !straight_parts(bundle, rows, from).empty();
+  if (goes_straight) {
     for (const Tensor& tensor : bundle) receive_bytes(bytes_of(tensor), from, tag);
   } else {
     if (mailroom_->link == nullptr) copied_->wait();  // the host is about to write where the device reads
     receive_bytes(staged(bundle, rows), from, tag);
   }
-  arriving_ = Arrival{bundle, std::move(rows)};
+  arriving_ = Arrival{bundle, std::move(rows), goes_straight};
 }
 
 bool Parcel::is_complete() {
@@ -94,7 +112,7 @@ void Parcel::finish() {
   if (!arriving_) return;
   const Arrival arrival = std::move(*arriving_);
   arriving_.reset();
-  if (!goes_straight(arrival.rows)) copy_rows(RowCopy::kUnpack, arrival.bundle, arrival.rows);
+  if (!arrival.goes_straight) copy_rows(RowCopy::kUnpack, arrival.bundle, arrival.rows);
 }
 
 }  // namespace hilbertring

@@ -33,8 +33,9 @@ struct Mailroom {
   MessagePath path() const { return link != nullptr ? MessagePath::kLinked : device.is_host() ? MessagePath::kHost : MessagePath::kStaged; }
 };
 
-/// A place for one message under way. A message that is a whole shard goes straight from and into the tensors where the path allows it; any other is
-/// packed into the parcel's own memory, whose size was predicted. Used again and again.
+/// A place for one message under way. A message that is a whole shard goes straight from and into the tensors where the path allows it, and so do
+/// parts of one to and from ranks whose link takes them; any other is packed into the parcel's own memory, whose size was predicted. Used again and
+/// again.
 class Parcel {
  public:
   Parcel() = default;
@@ -63,8 +64,11 @@ class Parcel {
   struct Arrival {
     Bundle bundle;
     RowSelection rows;
+    bool goes_straight;
   };
-  bool goes_straight(const RowSelection& rows) const { return mailroom_->path() != MessagePath::kStaged && rows.is_everything(); }
+  /// Of each tensor, the parts that go straight; none if the message must be packed. The same at both ends.
+  std::vector<std::vector<ByteRuns>> straight_parts(const Bundle& bundle, const RowSelection& rows, Rank peer) const;
+  void send_straight(const Bundle& bundle, const std::vector<std::vector<ByteRuns>>& parts, Rank to, int tag);
   std::span<std::byte> staged(const Bundle& bundle, const RowSelection& rows) const;
   void copy_rows(RowCopy direction, const Bundle& bundle, const RowSelection& rows);
   void send_bytes(std::span<const std::byte> bytes, Rank to, int tag);

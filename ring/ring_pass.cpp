@@ -1,9 +1,12 @@
 #include "ring/ring_pass.h"
 
+#include <algorithm>
 #include <chrono>
+#include <ranges>
 #include <thread>
 #include <utility>
 
+#include "ring/rank_times.h"
 #include "ring/trace.h"
 
 namespace hilbertring {
@@ -27,7 +30,8 @@ RingPass::RingPass(const Schedule& schedule, Pass pass, const Leg& leg, Travelle
       rank_(buffers_.mailroom.transport.rank()),
       ready_(device_.make_mark()),
       arrived_(device_.make_mark()),
-      stalls_(device_.make_stall_clock()) {
+      stalls_(device_.make_queue_clock()),
+      steps_(device_.make_queue_clock()) {
   ready_->set(WorkQueue::kCompute);
 }
 
@@ -182,11 +186,16 @@ void RingPass::leave_home() { ready_->set(WorkQueue::kCompute); }
 
 void RingPass::step(std::int64_t step, const std::function<void(const Visit&)>& fold) {
   const TraceRange trace("ring step");
+  if (next_) steps_->begin();
   finish_operands(step);
   exchange_accumulators(step);
   arrived_->set(WorkQueue::kTransfer);
   start_operands(step + 1);
   fold_guest(fold);
+  if (guest_) {
+    steps_->end();
+    ++num_visits_;
+  }
   last_ = std::exchange(guest_, std::nullopt);
 }
 
@@ -198,19 +207,28 @@ void RingPass::come_home() {
   hold_until_arrived();
 }
 
-/// What lies in new memory may be NaN or denormal, and take other times than data.
-void RingPass::fill_rows(const Travellers& rows) {
-  constexpr double kAnyNumber = 0.125;
-  for (const Bundle* bundle : {&rows.operands, &rows.accumulators}) {
-    for (const Tensor& tensor : *bundle) device_.fill(tensor, kAnyNumber);
+// Numbers like those that inputs are made of: with others, a constant say, kernels take other times.
+void RingPass::fill_visitors() {
+  const std::int64_t max_rows = schedule_.placement().max_rows();
+  const Buffer tokens = device_.allocate_shared(max_rows * static_cast<std::int64_t>(sizeof(std::int64_t)), nullptr);
+  std::ranges::iota_view numbers(std::int64_t{0}, max_rows);
+  std::ranges::copy(numbers, times_in(tokens).begin());
+  for (std::int64_t step = leg_.first_step; step < leg_.end_step; ++step) {
+    const std::optional<Guest> guest = guest_of(step);
+    if (!guest) continue;
+    for (const Tensor& tensor : guest->visit.rows.operands) {
+      const auto rows = times_in(tokens).first(static_cast<std::size_t>(tensor.rows));
+      device_.fill_random(tensor, {.seed = 0, .id = TensorId::kK, .num_tokens = max_rows, .tokens = rows});
+    }
+    for (const Tensor& tensor : guest->visit.rows.accumulators) device_.fill(tensor, 0);
   }
+  next_slot_ = 0;
+  device_.wait();
 }
 
 void RingPass::run_without_moving(const std::function<void(const Visit&)>& fold) {
-  std::size_t num_filled = 0;
   for (std::int64_t step = leg_.first_step; step < leg_.end_step; ++step) {
     guest_ = guest_of(step);
-    if (guest_ && num_filled++ < VisitBuffers::kSlots) fill_rows(guest_->visit.rows);
     fold_guest(fold);
   }
 }

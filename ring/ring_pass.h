@@ -52,13 +52,18 @@ class RingPass {
   /// After the last step. Returns when all messages have been sent and received; the last may still be being unpacked by the device, before anything
   /// that is handed to its compute queue later.
   void come_home();
-  /// Calls fold for each visit on buffers full of one number and moves nothing: what a pass costs without its transfers. Instead of all these.
+  /// Fills the buffers with random numbers, as if visitors had come. Blocks until it is done.
+  void fill_visitors();
+  /// Calls fold for each visit on what lies in the buffers and moves nothing: what a pass costs without its transfers. Instead of all these.
   void run_without_moving(const std::function<void(const Visit&)>& fold);
   /// Moves on whatever can be moved, without blocking: to be called now and then while computing.
   void pump();
 
   /// How long whoever computes waited for messages: the host's thread, or a GPU, which must have done its work.
   double waiting_seconds() const { return device_.is_host() ? waiting_seconds_ : stalls_->seconds(); }
+  /// How long whoever computes took for the steps with a visit, from the end of its work before to the end of the fold; and how many there were.
+  double step_seconds() const { return steps_->seconds(); }
+  std::int64_t num_visits() const { return num_visits_; }
 
  private:
   struct Guest {  ///< a visit, from the posting of its receive to its departure
@@ -87,7 +92,6 @@ class RingPass {
   void send_own_accumulators(std::int64_t step);
   void receive_own_accumulators(std::int64_t step);
   void finish_sends();
-  void fill_rows(const Travellers& rows);
   void hold_until_arrived();
   void fold_guest(const std::function<void(const Visit&)>& fold);
   template <class Condition>
@@ -105,7 +109,8 @@ class RingPass {
   Rank rank_;
   std::unique_ptr<WorkMark> ready_;    ///< operands, then accumulators, are as they must be before they leave
   std::unique_ptr<WorkMark> arrived_;  ///< what the next fold needs is here
-  std::unique_ptr<StallClock> stalls_;
+  std::unique_ptr<QueueClock> stalls_, steps_;
+  std::int64_t num_visits_ = 0;
   std::optional<Guest> next_, guest_, last_;
   std::size_t next_slot_ = 0;
   double waiting_seconds_ = 0;  ///< of the host's thread

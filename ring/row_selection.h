@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <span>
@@ -26,6 +27,8 @@ class RowSelection {
   bool is_everything() const;
   bool contains(const RowSelection& other) const;
   bool meets(const RowSelection& other) const;
+  /// Whether the two heads' rows are the same because the heads are of one class.
+  bool is_alike(std::int64_t head, std::int64_t other_head) const { return &bits_of(head) == &bits_of(other_head); }
 
   RowSelection& operator&=(const RowSelection& other);
   RowSelection& operator|=(const RowSelection& other);
@@ -53,17 +56,19 @@ class RowSelection {
 template <class F>
 void RowSelection::for_each_run(std::int64_t head, F&& f) const {
   const Bits& bits = bits_of(head);
-  const auto is_set = [&](std::int64_t row) { return (bits[static_cast<std::size_t>(row / 64)] >> (row % 64) & 1) != 0; };
-  std::int64_t row = 0;
-  while (row < shard_rows_) {
-    if (const std::uint64_t rest = bits[static_cast<std::size_t>(row / 64)] >> (row % 64); rest == 0) {
+  // The first row from `row` on that is selected, or is not.
+  const auto next = [&](std::int64_t row, bool is_selected) {
+    while (row < shard_rows_) {
+      const std::uint64_t word = bits[static_cast<std::size_t>(row / 64)];
+      const std::uint64_t rest = (is_selected ? word : ~word) >> (row % 64);
+      if (rest != 0) return std::min(row + std::countr_zero(rest), shard_rows_);
       row = (row / 64 + 1) * 64;
-      continue;
-    } else {
-      row += std::countr_zero(rest);
     }
+    return shard_rows_;
+  };
+  for (std::int64_t row = next(0, true); row < shard_rows_; row = next(row, true)) {
     const std::int64_t first = row;
-    while (row < shard_rows_ && is_set(row)) ++row;
+    row = next(row, false);
     f(LocalRow(first), row - first);
   }
 }

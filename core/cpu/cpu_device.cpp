@@ -1,6 +1,7 @@
 #include "core/cpu/cpu_device.h"
 
 #include <bit>
+#include <chrono>
 #include <cstring>
 #include <type_traits>
 #include <utility>
@@ -33,12 +34,17 @@ class CpuMark final : public WorkMark {
   void wait() override {}
 };
 
-/// Its queues never hold anything that could wait.
-class CpuStallClock final : public StallClock {
+/// Its queues are always empty: what is between begin() and end() on the host's thread.
+class CpuQueueClock final : public QueueClock {
  public:
-  void begin() override {}
-  void end() override {}
-  double seconds() override { return 0; }
+  void begin() override { begin_ = Clock::now(); }
+  void end() override { seconds_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  double seconds() override { return seconds_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point begin_;
+  double seconds_ = 0;
 };
 
 class CpuDevice final : public ComputeDevice {
@@ -122,7 +128,7 @@ class CpuDevice final : public ComputeDevice {
   }
 
   std::unique_ptr<WorkMark> make_mark() override { return std::make_unique<CpuMark>(); }
-  std::unique_ptr<StallClock> make_stall_clock() override { return std::make_unique<CpuStallClock>(); }
+  std::unique_ptr<QueueClock> make_queue_clock() override { return std::make_unique<CpuQueueClock>(); }
   void wait() override {}
 
  private:

@@ -36,9 +36,9 @@ class CudaMark final : public WorkMark {
   Event event_;
 };
 
-class CudaStallClock final : public StallClock {
+class CudaQueueClock final : public QueueClock {
  public:
-  explicit CudaStallClock(const Queues& queues) : queues_(queues) {}
+  explicit CudaQueueClock(const Queues& queues) : queues_(queues) {}
 
   void begin() override { record(); }
   void end() override { record(); }
@@ -99,7 +99,7 @@ class CudaDevice final : public ComputeDevice {
   }
 
   std::unique_ptr<WorkMark> make_mark() override { return std::make_unique<CudaMark>(queues_); }
-  std::unique_ptr<StallClock> make_stall_clock() override { return std::make_unique<CudaStallClock>(queues_); }
+  std::unique_ptr<QueueClock> make_queue_clock() override { return std::make_unique<CudaQueueClock>(queues_); }
   cudaStream_t stream(WorkQueue queue) const { return queues_.stream(queue); }
   void wait() override {
     queues_.compute.wait();

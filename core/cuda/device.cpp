@@ -1,5 +1,6 @@
 #include "core/cuda/device.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -10,6 +11,8 @@ namespace hilbertring {
 namespace {
 
 constexpr int kOldestMajor = 8;
+/// The driver puts smaller allocations together on one page.
+constexpr std::int64_t kPageBytes = std::int64_t{2} << 20;
 constexpr double kBytesPerGib = 1024.0 * 1024.0 * 1024.0;
 
 std::string in_gib(std::int64_t num_bytes) {
@@ -46,6 +49,14 @@ int num_cuda_devices() {
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
   static_cast<void>(cudaGetLastError());
   return 0;
+}
+
+void* find_driver_function(const char* name, unsigned since) {
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult result{};
+  check(cudaGetDriverEntryPointByVersion(name, &function, since, cudaEnableDefault, &result));
+  if (result != cudaDriverEntryPointSuccess) throw Error(ErrorKind::kFailure, "CUDA", std::string("the driver has no ") + name);
+  return function;
 }
 
 void use_cuda_device(int index) {
@@ -154,7 +165,7 @@ bool was_given(cudaError_t status) {
 Buffer make_device_buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter) {
   if (num_bytes <= 0) return {};
   void* data = nullptr;
-  if (!was_given(cudaMalloc(&data, static_cast<std::size_t>(num_bytes)))) {
+  if (!was_given(cudaMalloc(&data, static_cast<std::size_t>(std::max(num_bytes, kPageBytes))))) {
     throw failure("not enough memory: " + device_name() + " can't give " + in_gib(num_bytes) + " at once; " + in_gib(free_device_bytes()) +
                   " are free");
   }

@@ -35,6 +35,14 @@ std::string cuda_device_description();
 /// Throws Error(kFailure) with both figures if the current device has fewer free bytes. `purpose` finishes "... bytes for".
 void require_device_memory(std::int64_t num_bytes, const std::string& purpose);
 
+/// A function of the driver, found at run time: programs need not be linked to the driver's library, which machines without a GPU have not got.
+/// `since`: the CUDA version whose form of it is meant, such as 12000. Throws Error(kFailure) if the driver has none.
+void* find_driver_function(const char* name, unsigned since);
+template <class Function>
+Function driver_function(const char* name, unsigned since) {
+  return reinterpret_cast<Function>(find_driver_function(name, since));
+}
+
 /// A queue of work on the current device; work in it runs in order. Non-blocking: it does not wait for the default stream.
 class Stream {
  public:
@@ -81,8 +89,8 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-/// Device memory (aligned to 256 bytes), and pinned host memory that the device reads and writes at full speed: uninitialised. Throw Error(kFailure)
-/// that names the size and what is free when it can't be had.
+/// Device memory (aligned to 256 bytes; in pages of its own, so that another process can map it and nothing else), and pinned host memory that the
+/// device reads and writes at full speed: uninitialised. Throw Error(kFailure) that names the size and what is free when it can't be had.
 Buffer make_device_buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter);
 Buffer make_pinned_buffer(std::int64_t num_bytes, std::shared_ptr<MemoryMeter> meter);
 

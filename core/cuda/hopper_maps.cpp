@@ -17,18 +17,7 @@ namespace {
 constexpr std::uint32_t kPanelColumns = 64;
 constexpr std::uint64_t kElementBytes = 2;
 constexpr std::uint64_t kWideRowBytes = 256;
-
-using Encode = decltype(&cuTensorMapEncodeTiled);
-
-/// The driver's function, found at run time: programs need not be linked to the driver's library, which machines without a GPU have not got.
-Encode find_encode() {
-  constexpr unsigned kSinceVersion = 12000;
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult result{};
-  check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kSinceVersion, cudaEnableDefault, &result));
-  if (result != cudaDriverEntryPointSuccess) throw Error(ErrorKind::kFailure, "CUDA", "the driver has no cuTensorMapEncodeTiled");
-  return reinterpret_cast<Encode>(function);
-}
+constexpr unsigned kSinceCuda = 12000;
 
 }  // namespace
 
@@ -45,8 +34,9 @@ CUtensorMap make_row_map(const ConstTensor& tensor, std::int64_t stride, std::in
   const CUtensorMapL2promotion promotion = row_bytes >= kWideRowBytes ? CU_TENSOR_MAP_L2_PROMOTION_L2_256B : CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
   const CUtensorMapDataType type = tensor.type == ElementType::kFloat16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   CUtensorMap map;
-  const CUresult status = find_encode()(&map, type, 4, const_cast<std::byte*>(tensor.data), sizes.data(), strides.data(), box.data(), every.data(),
-                                        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  static const auto encode = driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled", kSinceCuda);
+  const CUresult status = encode(&map, type, 4, const_cast<std::byte*>(tensor.data), sizes.data(), strides.data(), box.data(), every.data(),
+                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS) {
     throw Error(ErrorKind::kFailure, "CUDA",
                 "cuTensorMapEncodeTiled refuses rows of " + std::to_string(tensor.columns) + " columns, " + std::to_string(stride) +

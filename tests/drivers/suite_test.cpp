@@ -204,7 +204,7 @@ TEST_F(Suite, RefusesWhatItCanNotDo) {
       {"suite set --chekc", "did you mean '--check'?"},
       {"suite set --check --only batch-4", "unknown case 'batch-4'; did you mean 'batch-3'?"},
       {"suite set --check --ranks 9", "run on at most 8 ranks, not on 9"},
-      {"suite set --check --transport pigeon", "must be one of auto, loopback, mpi, nccl"},
+      {"suite set --check --transport pigeon", "must be one of auto, loopback, mpi, nccl, peer"},
       {"suite set --check --backend gpu", "must be one of auto, cpu, cuda"}};
   for (const auto& [words, part] : refused) {
     SCOPED_TRACE(words);

@@ -18,7 +18,7 @@ namespace hilbertring {
 namespace {
 
 /// This rank's GPU and its link.
-class NcclTransportTest : public ::testing::Test {
+class NcclTransportTest : public ::testing::TestWithParam<HostLinks> {
  protected:
   void SetUp() override {
     host_ = make_mpi_transport(MPI_COMM_WORLD);
@@ -27,11 +27,12 @@ class NcclTransportTest : public ::testing::Test {
   }
   void connect(std::chrono::seconds patience) {
     const int gpu = static_cast<int>(host_->rank().value);
-    linked_ = make_nccl_transport(*host_, gpu, patience);
+    linked_ = make_nccl_transport(*host_, gpu, GetParam(), patience);
     device_ = make_device(Backend::kCuda, gpu, 1, nullptr);
     link_ = linked_->link(*device_);
   }
   void TearDown() override {
+    if (link_) link_->let_go();  // of what the test's buffers were
     link_.reset();
     device_.reset();
     linked_.reset();
@@ -63,7 +64,7 @@ class NcclTransportTest : public ::testing::Test {
   std::unique_ptr<DeviceLink> link_;
 };
 
-TEST_F(NcclTransportTest, MessagesOfAGroupAreMatchedByTag) {
+TEST_P(NcclTransportTest, MessagesOfAGroupAreMatchedByTag) {
   if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
   constexpr std::int64_t kCount = 100'000;
   const std::int64_t me = host_->rank().value;
@@ -82,7 +83,7 @@ TEST_F(NcclTransportTest, MessagesOfAGroupAreMatchedByTag) {
   EXPECT_EQ(linked_->sent_bytes() - host_->sent_bytes(), 2 * kCount * 8);
 }
 
-TEST_F(NcclTransportTest, WorkOnTheTransferQueueKeepsItsOrderWithMessages) {
+TEST_P(NcclTransportTest, WorkOnTheTransferQueueKeepsItsOrderWithMessages) {
   if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
   constexpr std::int64_t kCount = 1'000'000;
   const Buffer travelling = filled(host_->rank().value, kCount);
@@ -101,7 +102,7 @@ TEST_F(NcclTransportTest, WorkOnTheTransferQueueKeepsItsOrderWithMessages) {
   EXPECT_EQ(entries(travelling), std::vector<std::int64_t>(kCount, rank(-10 % host_->num_ranks()).value));
 }
 
-TEST_F(NcclTransportTest, APeerThatDoesNotAnswerIsReportedAndNobodyHangs) {
+TEST_P(NcclTransportTest, APeerThatDoesNotAnswerIsReportedAndNobodyHangs) {
   if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
   TearDown();
   connect(std::chrono::seconds(2));
@@ -117,9 +118,11 @@ TEST_F(NcclTransportTest, APeerThatDoesNotAnswerIsReportedAndNobodyHangs) {
 
   std::optional<Error> error;
   if (host_->rank() == Rank(0)) {
-    exchange();
-    device_->wait();
-    error = error_of([&] { link_->check(); });
+    error = error_of([&] {
+      exchange();
+      device_->wait();
+      link_->check();
+    });
   }
   host_->barrier();
 
@@ -128,7 +131,83 @@ TEST_F(NcclTransportTest, APeerThatDoesNotAnswerIsReportedAndNobodyHangs) {
   EXPECT_STREQ(error->what(), "NCCL: no message has come from another GPU for 2 s: a rank hangs or is gone");
 }
 
-TEST_F(NcclTransportTest, RingAttentionHasTheBitsOfOneRank) { expect_same_bits_as_alone(*linked_); }
+TEST_P(NcclTransportTest, AMessageThatNeverComesIsReportedAndNobodyHangs) {
+  if (host_->num_ranks() != 2) GTEST_SKIP() << "needs two ranks";
+  TearDown();
+  connect(std::chrono::seconds(2));
+  const Buffer out = filled(1, 1000), in = filled(2, 1000);
+  // Rank 1 receives what rank 0 never sends: its stream waits.
+  std::optional<Error> error;
+  if (host_->rank() == Rank(1)) {
+    error = error_of([&] {
+      link_->begin();
+      link_->receive(in.bytes(), Rank(0), 0);
+      link_->end();
+      device_->wait();
+      link_->check();
+    });
+  }
+  host_->barrier();
+
+  if (host_->rank() != Rank(1)) return;
+  ASSERT_TRUE(error.has_value());
+  EXPECT_STREQ(error->what(), "NCCL: no message has come from another GPU for 2 s: a rank hangs or is gone");
+}
+
+TEST_P(NcclTransportTest, PartsArriveInPlaceAndNothingElseChanges) {
+  if (host_->num_ranks() == 1 || !link_->takes_parts(rank(1))) GTEST_SKIP() << "needs a peer whose memory can be mapped";
+  constexpr std::int64_t kCount = 1'000'000, kFirst = 1000, kWidth = 300, kPitch = 5000, kRuns = 100, kLone = 900'000;
+  const std::vector<ByteRuns> parts = {{.offset = 8 * kFirst, .width = 8 * kWidth, .pitch = 8 * kPitch, .count = kRuns},
+                                       {.offset = 8 * kLone, .width = 8, .pitch = 0, .count = 1}};
+  const Buffer out = filled(host_->rank().value, kCount), in = filled(-1, kCount);
+
+  link_->begin();
+  link_->receive(in.bytes(), rank(-1), 1);
+  link_->send_parts(out.bytes(), parts, rank(1), 1);
+  link_->end();
+
+  std::vector<std::int64_t> expected(kCount, -1);
+  for (std::int64_t run = 0; run < kRuns; ++run) std::fill_n(expected.begin() + kFirst + run * kPitch, kWidth, rank(-1).value);
+  expected[kLone] = rank(-1).value;
+  EXPECT_EQ(entries(in), expected);
+  EXPECT_EQ(linked_->sent_bytes() - host_->sent_bytes(), 8 * (kWidth * kRuns + 1));
+}
+
+TEST_P(NcclTransportTest, SmallAllocationsAreToldApart) {
+  if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
+  constexpr int kMessages = 20;
+  std::vector<Buffer> out, in;
+  for (int i = 0; i < kMessages; ++i) {
+    out.push_back(filled(100 * host_->rank().value + i, 3));
+    in.push_back(filled(-1, 3));
+  }
+
+  link_->begin();
+  for (int i = 0; i < kMessages; ++i) link_->send(out[static_cast<std::size_t>(i)].bytes(), rank(1), i);
+  for (int i = kMessages - 1; i >= 0; --i) link_->receive(in[static_cast<std::size_t>(i)].bytes(), rank(-1), i);
+  link_->end();
+
+  for (int i = 0; i < kMessages; ++i) EXPECT_EQ(entries(in[static_cast<std::size_t>(i)]), std::vector<std::int64_t>(3, 100 * rank(-1).value + i));
+}
+
+TEST_P(NcclTransportTest, MemoryMayComeAndGo) {
+  if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
+  constexpr std::int64_t kCount = 500'000;
+  for (std::int64_t round = 0; round < 5; ++round) {
+    const Buffer out = filled(10 * host_->rank().value + round, kCount), in = filled(-1, kCount);
+    link_->begin();
+    link_->receive(in.bytes(), rank(-1), 0);
+    link_->send(out.bytes(), rank(1), 0);
+    link_->end();
+    EXPECT_EQ(entries(in), std::vector<std::int64_t>(kCount, 10 * rank(-1).value + round));
+    link_->let_go();
+  }
+}
+
+TEST_P(NcclTransportTest, RingAttentionHasTheBitsOfOneRank) { expect_same_bits_as_alone(*linked_); }
+
+INSTANTIATE_TEST_SUITE_P(Links, NcclTransportTest, ::testing::Values(HostLinks::kNccl, HostLinks::kCopyEngines),
+                         [](const auto& links) { return links.param == HostLinks::kNccl ? "Nccl" : "CopyEngines"; });
 
 }  // namespace
 }  // namespace hilbertring
