@@ -34,6 +34,44 @@ bool are_whole(const Pattern& pattern, std::span<const ChunkPair> pairs) {
   });
 }
 
+struct PanelRows {
+  std::int64_t queries, keys;
+};
+
+/// Rows of a panel's sides for which a slot has room, for the heads that share a KV head.
+PanelRows panel_rows(std::int64_t group, std::int64_t slot_bytes) {
+  std::int64_t queries = kMostRows, keys = kMostRows;
+  while (queries * keys * group > slot_bytes / 2 && queries > kScoreBlockRows) (keys >= queries ? keys : queries) /= 2;
+  return {queries, keys};
+}
+
+/// Equal parts of a chunk, of at most `most_rows`, a multiple of `tile_rows` each but for the last.
+std::vector<ChunkRows> parts_of(const ChunkRows& chunk, std::int64_t most_rows, std::int64_t tile_rows) {
+  const std::int64_t num_rows = chunk.positions.size();
+  if (most_rows < tile_rows || num_rows <= most_rows) return {chunk};
+  const std::int64_t rows_of_part = ceil_div(ceil_div(num_rows, ceil_div(num_rows, most_rows)), tile_rows) * tile_rows;
+  std::vector<ChunkRows> parts;
+  for (Position begin = chunk.positions.begin; begin < chunk.positions.end; begin = begin + rows_of_part) {
+    parts.push_back({{begin, std::min(begin + rows_of_part, chunk.positions.end)}, chunk.row_of(begin)});
+  }
+  return parts;
+}
+
+/// Pairs of chunks too long for a panel, as pairs of their parts: a tile meets the same tiles in the same order, and none where nothing is allowed.
+std::vector<ChunkPair> cut_long_chunks(const Pattern& pattern, std::span<const ChunkPair> pairs, const PanelRows& most, std::int64_t tile_rows) {
+  std::vector<ChunkPair> all;
+  for (const ChunkPair& pair : pairs) {
+    const std::vector<ChunkRows> queries = parts_of(pair.queries, most.queries, tile_rows), keys = parts_of(pair.keys, most.keys, tile_rows);
+    const bool may_be_empty = pattern.causal() == Causal::kPosition && queries.size() * keys.size() > 1;
+    for (const ChunkRows& some : queries) {
+      for (const ChunkRows& others : keys) {
+        if (!may_be_empty || others.positions.begin < some.positions.end) all.push_back({some, others});
+      }
+    }
+  }
+  return all;
+}
+
 /// One side's chunks, by their first rows, in groups of at most so many rows, in the order in which the pairs first name them. That is the ring's
 /// order of units, of one or two chunks: groups of an even number of chunks hold whole units.
 std::map<std::int64_t, std::int64_t> group_chunks(std::span<const ChunkPair> pairs, SideOfPair side, std::int64_t most_rows) {
@@ -75,13 +113,6 @@ std::vector<BackwardPanel> in_order(std::vector<BackwardPanel> panels, std::span
   }
   if (ordered.size() < panels.size()) ordered.clear();
   return ordered;
-}
-
-/// Rows of a panel's sides for which a slot has room, for the heads that share a KV head.
-std::pair<std::int64_t, std::int64_t> panel_rows(std::int64_t group, std::int64_t slot_bytes) {
-  std::int64_t queries = kMostRows, keys = kMostRows;
-  while (queries * keys * group > slot_bytes / 2 && queries > kScoreBlockRows) (keys >= queries ? keys : queries) /= 2;
-  return {queries, keys};
 }
 
 std::int32_t num_blocks(std::int64_t num_rows, std::int64_t tile_rows) {
@@ -142,12 +173,15 @@ bool lay_out(BackwardPanel& panel, const Shape& shape, std::int64_t tile_rows, s
 
 }  // namespace
 
-std::vector<BackwardPanel> backward_panels(const Pattern& pattern, std::span<const ChunkPair> pairs, std::int64_t tile_rows, std::int64_t max_bytes) {
-  if (pairs.empty() || pattern.causal() == Causal::kSequence || !are_whole(pattern, pairs)) return {};
+std::vector<BackwardPanel> backward_panels(const Pattern& pattern, std::span<const ChunkPair> all_pairs, std::int64_t tile_rows,
+                                           std::int64_t max_bytes) {
+  if (all_pairs.empty() || pattern.causal() == Causal::kSequence) return {};
   const std::int64_t slot_bytes = max_bytes / ScoreGradientRounds::kSlots;
-  const auto [query_rows, key_rows] = panel_rows(pattern.shape().heads_per_kv_head(), slot_bytes);
-  const auto group_of_queries = group_chunks(pairs, &ChunkPair::queries, query_rows);
-  const auto group_of_keys = group_chunks(pairs, &ChunkPair::keys, key_rows);
+  const PanelRows most = panel_rows(pattern.shape().heads_per_kv_head(), slot_bytes);
+  const std::vector<ChunkPair> pairs = cut_long_chunks(pattern, all_pairs, most, tile_rows);
+  if (!are_whole(pattern, pairs)) return {};
+  const auto group_of_queries = group_chunks(pairs, &ChunkPair::queries, most.queries);
+  const auto group_of_keys = group_chunks(pairs, &ChunkPair::keys, most.keys);
   std::vector<BackwardPanel> panels;
   std::vector<std::size_t> panel_of_pair;
   std::map<std::pair<std::int64_t, std::int64_t>, std::size_t> panel_at;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <type_traits>
 
 #include "core/cuda/hopper_backward_block.cuh"
 
@@ -9,14 +10,19 @@ namespace hilbertring {
 
 // ---- The consumers.
 
-/// 64 own rows by 64 others: scores, probabilities and their gradients.
-using BackwardTile = float[kHopperBackwardOthers / 8][4];
-using BackwardFactor = std::uint32_t[kHopperBackwardOthers / 16][4];
+/// 64 own rows by a step's others: scores, probabilities and their gradients.
+template <int kColumns>
+using BackwardTile = float[kBackwardOthers<kColumns> / 8][4];
+template <int kColumns>
+using BackwardFactor = std::uint32_t[kBackwardOthers<kColumns> / 16][4];
+/// Which pairs of the thread's two rows are allowed, a bit each: first those of the one, then those of the other.
+template <int kColumns>
+using AllowedPairs = std::conditional_t<kBackwardOthers<kColumns> == 64, std::uint32_t, std::uint64_t>;
 
 /// Hands in c = A B^T for the warpgroup's rows of own tensor `which` and all of the other tensor `which`.
 template <Owner kOwner, class Stored, int kColumns>
-__device__ __forceinline__ void begin_inner(BackwardTile& c, const HopperBackwardShared<kOwner, kColumns>& shared, unsigned group, int which,
-                                            int stage) {
+__device__ __forceinline__ void begin_inner(BackwardTile<kColumns>& c, const HopperBackwardShared<kOwner, kColumns>& shared, unsigned group,
+                                            int which, int stage) {
   using Shared = HopperBackwardShared<kOwner, kColumns>;
   const SharedFactor own = Shared::OwnTileLayout::by_rows(shared_address(shared.own_data[which]), static_cast<int>(64 * group));
   const SharedFactor other = Shared::OtherTileLayout::by_rows(shared_address(shared.other_data[stage][which]), 0);
@@ -30,46 +36,51 @@ __device__ __forceinline__ void begin_inner(BackwardTile& c, const HopperBackwar
 
 /// Hands in c += A B for a left factor in registers and other tensor `which`, but does not end the group.
 template <Owner kOwner, class Stored, int kColumns>
-__device__ __forceinline__ void begin_outer(float (&c)[kColumns / 8][4], const BackwardFactor& left,
+__device__ __forceinline__ void begin_outer(float (&c)[kColumns / 8][4], const BackwardFactor<kColumns>& left,
                                             const HopperBackwardShared<kOwner, kColumns>& shared, int which, int stage) {
   using Tile = typename HopperBackwardShared<kOwner, kColumns>::OtherTileLayout;
   const SharedFactor right = Tile::by_columns(shared_address(shared.other_data[stage][which]));
 #pragma unroll
-  for (int step = 0; step < kHopperBackwardOthers / 16; ++step) {
+  for (int step = 0; step < kBackwardOthers<kColumns> / 16; ++step) {
     multiply_add<Stored, true>(c, left[step], right.moved_by(Tile::row_step(step)), true);
   }
 }
 
-template <class Stored>
-__device__ __forceinline__ void round_tile(const BackwardTile& c, BackwardFactor& left) {
+template <class Stored, int kSteps>
+__device__ __forceinline__ void round_tile(const float (&c)[2 * kSteps][4], std::uint32_t (&left)[kSteps][4]) {
 #pragma unroll
-  for (int k = 0; k < kHopperBackwardOthers / 16; ++k) {
+  for (int k = 0; k < kSteps; ++k) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) left[k][i] = round_pair<Stored>(c[2 * k + i / 2][2 * (i % 2)], c[2 * k + i / 2][2 * (i % 2) + 1]);
   }
 }
 
-/// Which pairs of the thread's two rows are allowed, 16 bits a row. Asked before scores and gradients take their registers.
+/// Asked before scores and gradients take their registers.
 template <Owner kOwner, class Stored, int kColumns>
-__device__ __forceinline__ std::uint32_t allowed_pairs(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me, int stage) {
-  static_assert(kHopperBackwardOthers / 4 == 16);
+__device__ __forceinline__ AllowedPairs<kColumns> allowed_pairs(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me,
+                                                                int stage) {
+  using Pairs = AllowedPairs<kColumns>;
+  constexpr int kBitsOfRow = kBackwardOthers<kColumns> / 4;
+  static_assert(2 * kBitsOfRow == 8 * sizeof(Pairs));
   auto& shared = block.shared;
   const Step& step = shared.steps[stage].step;
-  if (!__any_sync(0xffffffffU, step.tile_class == TileClass::kPartial)) return ~0U;
+  if (!__any_sync(0xffffffffU, step.tile_class == TileClass::kPartial)) return ~Pairs{0};
   const auto mask = tile_mask<kOwner>(block.p.work, shared.own, step, shared.own_times, shared.other_times[stage]);
-  return (allowed_columns<kHopperBackwardOthers>(me, mask, me.first_row) & 0xFFFFU) |
-         allowed_columns<kHopperBackwardOthers>(me, mask, me.first_row + 8) << 16;
+  const Pairs first = allowed_columns<kBackwardOthers<kColumns>>(me, mask, me.first_row);
+  const Pairs second = allowed_columns<kBackwardOthers<kColumns>>(me, mask, me.first_row + 8);
+  return (first & ~Pairs{0} >> kBitsOfRow) | second << kBitsOfRow;
 }
 
 /// Probabilities of forbidden pairs become 0.
-__device__ __forceinline__ void mask_probabilities(BackwardTile& c, std::uint32_t allowed) {
-  if (!__any_sync(0xffffffffU, allowed != ~0U)) return;
+template <int kQuads, class Pairs>
+__device__ __forceinline__ void mask_probabilities(float (&c)[kQuads][4], Pairs allowed) {
+  if (!__any_sync(0xffffffffU, allowed != ~Pairs{0})) return;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
 #pragma unroll
-    for (int i = 0; i < kHopperBackwardOthers / 4; ++i) {
+    for (int i = 0; i < 2 * kQuads; ++i) {
       float& element = c[i / 2][2 * half + i % 2];
-      element = (allowed >> (16 * half + i) & 1U) != 0 ? element : 0.0F;
+      element = (allowed >> (2 * kQuads * half + i) & 1U) != 0 ? element : 0.0F;
     }
   }
 }
@@ -80,15 +91,15 @@ __device__ __forceinline__ void mask_probabilities(BackwardTile& c, std::uint32_
 /// being computed.
 template <Owner kOwner, class Stored, int kColumns, class Begin, class Prepare, class Fold>
 __device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me,
-                                              RingPlace<kBackwardStages>& stage, BackwardTile& scores, BackwardTile& gradients, Begin&& begin,
-                                              Prepare&& prepare, Fold&& fold) {
+                                              RingPlace<kBackwardStages>& stage, BackwardTile<kColumns>& scores, BackwardTile<kColumns>& gradients,
+                                              Begin&& begin, Prepare&& prepare, Fold&& fold) {
   auto& shared = block.shared;
   auto& others = block.barriers.others;
   RingPlace<kBackwardStages> last;
   wait_for(shared_address(&block.barriers.own_full), 0);
   begin();
   for (bool is_first = true;; is_first = false) {
-    const std::uint32_t allowed = allowed_pairs(block, me, stage.index);
+    const AllowedPairs<kColumns> allowed = allowed_pairs(block, me, stage.index);
     pin(scores);
     begin_products();
     begin_inner<kOwner, Stored, kColumns>(scores, shared, me.group, 0, stage.index);
@@ -123,8 +134,8 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
   const auto& p = block.p;
   auto& shared = block.shared;
   RingPlace<kBackwardStages> stage;
-  BackwardTile scores, gradients;
-  BackwardFactor left;
+  BackwardTile<kColumns> scores, gradients;
+  BackwardFactor<kColumns> left;
   float dq[kColumns / 8][4];
   float shift[2] = {INFINITY, INFINITY}, scaled_delta[2] = {0.0F, 0.0F};
   const auto begin = [&] {
@@ -136,16 +147,16 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
     });
     load_part(p.results[0], me, own, dq);
   };
-  const auto fold = [&](int stage, std::uint32_t allowed) {
+  const auto fold = [&](int stage, AllowedPairs<kColumns> allowed) {
 #pragma unroll
-    for (int i = 0; i < kHopperBackwardOthers / 2; ++i) {
+    for (int i = 0; i < kBackwardOthers<kColumns> / 2; ++i) {
       scores[i / 4][i % 4] = exp2_fast(__fmaf_rn(scores[i / 4][i % 4], p.score_factor, -shift[i % 4 / 2]));
     }
     mask_probabilities(scores, allowed);
     wait_for_groups<0>();
     pin(gradients);
 #pragma unroll
-    for (int i = 0; i < kHopperBackwardOthers / 2; ++i) {
+    for (int i = 0; i < kBackwardOthers<kColumns> / 2; ++i) {
       gradients[i / 4][i % 4] = __fmul_rn(scores[i / 4][i % 4], __fmaf_rn(gradients[i / 4][i % 4], p.scale, -scaled_delta[i % 4 / 2]));
     }
     round_tile<Stored>(gradients, left);
@@ -163,7 +174,8 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
 
 /// For kernels that keep no score gradients.
 struct NoScoreGradients {
-  __device__ void leave(const BackwardFactor&, std::int32_t) const {}
+  template <int kSteps>
+  __device__ void leave(const std::uint32_t (&)[kSteps][4], std::int32_t) const {}
 };
 
 /// dV += P^T dO, dK += dS^T Q over the steps, the first of which is in `stage`. `kept.leave(dS^T, its block)` is called for each.
@@ -172,31 +184,38 @@ __device__ __forceinline__ void fold_key_tile(const HopperBackwardBlock<Owner::k
                                               RingPlace<kBackwardStages>& stage, const Kept& kept) {
   const auto& p = block.p;
   auto& shared = block.shared;
-  BackwardTile scores, gradients;
-  BackwardFactor probabilities, left;
+  BackwardTile<kColumns> scores, gradients;
+  BackwardFactor<kColumns> probabilities, left;
   float dk[kColumns / 8][4], dv[kColumns / 8][4];
-  float2 lse2[kHopperBackwardOthers / 8], delta[kHopperBackwardOthers / 8];
+  constexpr int kQuads = kBackwardOthers<kColumns> / 8;
+  // Read a wait ahead, where a step is short; else there are no registers to hold them, and time enough.
+  constexpr bool kReadsAhead = kQuads <= 8;
+  float2 lse2[kQuads], delta[kQuads];
+  const auto read = [&](float2(&to)[kQuads], const float* from) {
+#pragma unroll
+    for (int n = 0; n < kQuads; ++n) to[n] = *reinterpret_cast<const float2*>(&from[8 * n + me.first_column]);
+  };
   const auto begin = [&] {
     load_part(p.results[0], me, shared.own, dk);
     load_part(p.results[1], me, shared.own, dv);
   };
   const auto prepare = [&](int stage) {
-#pragma unroll
-    for (int n = 0; n < kHopperBackwardOthers / 8; ++n) lse2[n] = *reinterpret_cast<const float2*>(&shared.lse2[stage][8 * n + me.first_column]);
+    if constexpr (kReadsAhead) read(lse2, shared.lse2[stage]);
   };
-  const auto fold = [&](int stage, std::uint32_t allowed) {
+  const auto fold = [&](int stage, AllowedPairs<kColumns> allowed) {
+    if constexpr (!kReadsAhead) read(lse2, shared.lse2[stage]);
 #pragma unroll
-    for (int n = 0; n < kHopperBackwardOthers / 8; ++n) {
+    for (int n = 0; n < kQuads; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) scores[n][i] = exp2_fast(__fmaf_rn(scores[n][i], p.score_factor, i % 2 == 0 ? -lse2[n].x : -lse2[n].y));
     }
-#pragma unroll
-    for (int n = 0; n < kHopperBackwardOthers / 8; ++n) delta[n] = *reinterpret_cast<const float2*>(&shared.delta[stage][8 * n + me.first_column]);
+    if constexpr (kReadsAhead) read(delta, shared.delta[stage]);
     mask_probabilities(scores, allowed);
     wait_for_groups<0>();
     pin(gradients);
+    if constexpr (!kReadsAhead) read(delta, shared.delta[stage]);
 #pragma unroll
-    for (int n = 0; n < kHopperBackwardOthers / 8; ++n) {
+    for (int n = 0; n < kQuads; ++n) {
       const float scaled[2] = {__fmul_rn(p.scale, delta[n].x), __fmul_rn(p.scale, delta[n].y)};
 #pragma unroll
       for (int i = 0; i < 4; ++i) gradients[n][i] = __fmul_rn(scores[n][i], __fmaf_rn(gradients[n][i], p.scale, -scaled[i % 2]));
@@ -261,7 +280,7 @@ bool has_hopper_backward_code(std::int64_t head_dim) {
 template <Owner kOwner, class Stored>
 HopperBackwardParameters<Stored> hopper_backward_parameters(const Launch& launch, const BackwardOperands& operands) {
   const auto own = [&](const ConstTensor& tensor) { return mapped_rows<Stored>(tensor, launch.strides, kHopperBackwardOwnRows); };
-  const auto other = [&](const ConstTensor& tensor) { return mapped_rows<Stored>(tensor, launch.strides, kHopperBackwardOthers); };
+  const auto other = [&](const ConstTensor& tensor) { return mapped_rows<Stored>(tensor, launch.strides, backward_others(operands.q.columns)); };
   HopperBackwardParameters<Stored> parameters{.own = {},
                                               .other = {},
                                               .work = work_view(launch, operands.times, operands.q, operands.k),

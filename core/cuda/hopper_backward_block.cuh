@@ -16,8 +16,11 @@ namespace hilbertring {
 
 inline constexpr int kBackwardGroups = 2;
 inline constexpr int kHopperBackwardOwnRows = 64 * kBackwardGroups;
-inline constexpr int kHopperBackwardOthers = 64;
 inline constexpr int kBackwardStages = 4;
+/// Rows of the other side in a step. Up to 64 columns there are registers for twice as many, and a step's fixed costs weigh twice as much.
+constexpr std::int32_t backward_others(std::int64_t num_columns) { return num_columns <= 64 ? 128 : 64; }
+template <int kColumns>
+inline constexpr int kBackwardOthers = backward_others(kColumns);
 
 template <class Stored>
 struct HopperBackwardParameters {
@@ -40,13 +43,13 @@ struct BackwardStep {
 template <Owner kOwner, int kColumns>
 struct HopperBackwardShared {
   using OwnTileLayout = PanelTile<kHopperBackwardOwnRows, kColumns>;
-  using OtherTileLayout = PanelTile<kHopperBackwardOthers, kColumns>;
+  using OtherTileLayout = PanelTile<kBackwardOthers<kColumns>, kColumns>;
 
   alignas(1024) std::byte own_data[2][OwnTileLayout::kNumBytes];
   alignas(1024) std::byte other_data[kBackwardStages][2][OtherTileLayout::kNumBytes];
   std::int64_t own_times[kHopperBackwardOwnRows];
-  std::int64_t other_times[kBackwardStages][kHopperBackwardOthers];
-  float lse2[kBackwardStages][kHopperBackwardOthers], delta[kBackwardStages][kHopperBackwardOthers];  ///< where the others are queries
+  std::int64_t other_times[kBackwardStages][kBackwardOthers<kColumns>];
+  float lse2[kBackwardStages][kBackwardOthers<kColumns>], delta[kBackwardStages][kBackwardOthers<kColumns>];  ///< where the others are queries
   BackwardStep steps[kBackwardStages];
   OwnTile own;
   RoundItem item;  ///< whose tile it is, where score gradients are kept
@@ -94,7 +97,7 @@ __device__ void copy_scalars(const HopperBackwardBlock<kOwner, Stored, kColumns>
                              const RingPlace<kBackwardStages>& stage) {
   const auto& p = block.p;
   const std::int64_t first_row = static_cast<std::int64_t>(from.plane) * p.lse2.rows + from.residue;
-  for (int i = static_cast<int>(threadIdx.x) % kWarpThreads; i < kHopperBackwardOthers; i += kWarpThreads) {
+  for (int i = static_cast<int>(threadIdx.x) % kWarpThreads; i < kBackwardOthers<kColumns>; i += kWarpThreads) {
     const bool is_valid = i < from.num_rows;
     const std::int64_t at = first_row + static_cast<std::int64_t>(from.index + (is_valid ? i : 0)) * from.stride;
     copy_async_4(shared_address(&block.shared.lse2[stage.index][i]), p.lse2.data + at, is_valid);
@@ -128,8 +131,8 @@ __device__ void load_others(const HopperBackwardBlock<kOwner, Stored, kColumns>&
   }
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    load_tile<kHopperBackwardOthers, kColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from,
-                                               block.barriers.others.full_at(stage));
+    load_tile<kBackwardOthers<kColumns>, kColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from,
+                                                   block.barriers.others.full_at(stage));
   }
   if constexpr (kOwner == Owner::kKeys) {
     copy_scalars(block, from, stage);
@@ -152,7 +155,7 @@ __device__ void produce(const HopperBackwardBlock<kOwner, Stored, kColumns>& blo
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
   RingPlace<kBackwardStages> stage;
   const WorkTile work_tile = p.work.tiles[blockIdx.x];
-  Walk<kOwner, kHopperBackwardOthers> walk;
+  Walk<kOwner, kBackwardOthers<kColumns>> walk;
   walk.start(own_tile(p.work, work_tile, kHopperBackwardOwnRows));
   Step step = walk.next(p.work);
   if (step.tile_class != TileClass::kEmpty) load_own(block, p.work.own_runs[work_tile.own_run].rows, walk.own);

@@ -15,6 +15,10 @@ namespace hilbertring {
 
 inline constexpr unsigned kRoundThreads = (kBackwardGroups + 1) * kWarpgroupThreads;
 
+/// Rounds are for more than 64 columns (has_backward_rounds): with fewer, score gradients weigh as much as what their products save.
+inline constexpr int kRoundColumns = 128;
+static_assert(kBackwardOthers<kRoundColumns> == kScoreBlockRows);
+
 template <class Stored, int kColumns>
 using KeyBlock = HopperBackwardBlock<Owner::kKeys, Stored, kColumns>;
 template <int kColumns>
@@ -106,7 +110,7 @@ struct RoundMeeting {
         of.end = min(of.count, gap + own.num_rows);
         of.end_of_full = min(of.count, gap + 1);
       } else {
-        of.begin = max(gap, 0) / kHopperBackwardOthers * kHopperBackwardOthers;
+        of.begin = max(gap, 0) / kScoreBlockRows * kScoreBlockRows;
         of.begin_of_full = gap + own.num_rows - 1;
       }
     }
@@ -114,8 +118,8 @@ struct RoundMeeting {
     return of;
   }
   __device__ Step step(std::int32_t meeting, std::int32_t first) const {
-    const bool is_full = first >= begin_of_full && first + kHopperBackwardOthers <= end_of_full;
-    return {is_full ? TileClass::kFull : TileClass::kPartial, meeting, first, min(kHopperBackwardOthers, count - first)};
+    const bool is_full = first >= begin_of_full && first + kScoreBlockRows <= end_of_full;
+    return {is_full ? TileClass::kFull : TileClass::kPartial, meeting, first, min(kScoreBlockRows, count - first)};
   }
   __device__ TileSource source(std::int32_t plane, const Step& step) const {
     return {plane, 0, first_row + step.first_index, 1, stride_index, step.num_rows};
@@ -126,7 +130,7 @@ struct RoundMeeting {
 template <class Stored, int kColumns>
 __device__ void load_queries(const KeyBlock<Stored, kColumns>& block, const BackwardStep& step, const TileSource& from, const RoundPlace& stage) {
   using Tile = typename RoundShared<kColumns>::OtherTileLayout;
-  constexpr int kScalarBytes = kHopperBackwardOthers * static_cast<int>(sizeof(float));
+  constexpr int kScalarBytes = kScoreBlockRows * static_cast<int>(sizeof(float));
   auto& shared = block.shared;
   const auto& p = block.p;
   const std::uint32_t full = block.barriers.others.full_at(stage);
@@ -137,19 +141,19 @@ __device__ void load_queries(const KeyBlock<Stored, kColumns>& block, const Back
   if (is_leader) shared.steps[stage.index] = step;
   // By address: heads that travel by themselves may begin anywhere.
   const bool are_aligned = (reinterpret_cast<std::uintptr_t>(scalars[0]) | reinterpret_cast<std::uintptr_t>(scalars[1])) % kPieceBytes == 0;
-  if (is_fetchable<kHopperBackwardOthers>(from) && are_aligned) {
+  if (is_fetchable<kScoreBlockRows>(from) && are_aligned) {
     if (!is_leader) return;
     arrive_expecting(full, 2 * Tile::kNumBytes + 2 * kScalarBytes);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      fetch_tile<kHopperBackwardOthers, kColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from, full);
+      fetch_tile<kScoreBlockRows, kColumns>(shared_address(shared.other_data[stage.index][i]), p.other[i], from, full);
     }
     copy_bytes(shared_address(shared.lse2[stage.index]), scalars[0], kScalarBytes, full);
     copy_bytes(shared_address(shared.delta[stage.index]), scalars[1], kScalarBytes, full);
     return;
   }
 #pragma unroll 1
-  for (int i = 0; i < 2; ++i) copy_tile<kHopperBackwardOthers, kColumns, 1>(shared_address(shared.other_data[stage.index][i]), p.other[i], from);
+  for (int i = 0; i < 2; ++i) copy_tile<kScoreBlockRows, kColumns, 1>(shared_address(shared.other_data[stage.index][i]), p.other[i], from);
   copy_scalars(block, from, stage);
   arrive_after_copies_of_warp(full);
 }
@@ -195,7 +199,7 @@ __device__ void produce_key_tile(const KeyBlock<Stored, kColumns>& block, const 
         own.batch * static_cast<std::int32_t>(p.of_keys.lse2.heads) + own.head * work.heads_per_kv_head + meeting.head_offset;
     std::int32_t score_block =
         p.rounds.first_block(item.round, query_plane) + blocks_to_keys + p.rounds.blocks_to_queries(meeting.first_row + meeting.begin);
-    for (std::int32_t first = meeting.begin; first < meeting.end; first += kHopperBackwardOthers) {
+    for (std::int32_t first = meeting.begin; first < meeting.end; first += kScoreBlockRows) {
       const Step step = meeting.step(index, first);
       load_queries(block, {step, StepKind::kFold, score_block}, meeting.source(query_plane, step), stage);
       ++score_block;
@@ -215,10 +219,10 @@ __device__ void load_keys(const KeyBlock<Stored, kColumns>& block, const MappedR
   const std::uint32_t full = block.barriers.others.full_at(stage);
   const std::uint32_t to = keys_of_stage<kColumns>(shared, stage.index);
   const bool is_leader = threadIdx.x % kWarpThreads == 0;
-  const bool is_whole = is_fetchable<kHopperBackwardOthers>(from);
+  const bool is_whole = is_fetchable<kScoreBlockRows>(from);
   block.barriers.others.wait_until_empty(stage);
   if (!is_whole) {
-    copy_tile<kHopperBackwardOthers, kColumns, 1>(to, keys, from);
+    copy_tile<kScoreBlockRows, kColumns, 1>(to, keys, from);
     wait_for_copies();
     publish_to_async_proxy();
     __syncwarp();
@@ -227,7 +231,7 @@ __device__ void load_keys(const KeyBlock<Stored, kColumns>& block, const MappedR
   shared.steps[stage.index].kind = StepKind::kFold;
   arrive_expecting(full, kScoreBytes + (is_whole ? Tile::kNumBytes : 0));
   copy_bytes_once(scores_of_stage<kColumns>(shared, stage.index), score_gradients, kScoreBytes, full);
-  if (is_whole) fetch_tile<kHopperBackwardOthers, kColumns>(to, keys, from, full);
+  if (is_whole) fetch_tile<kScoreBlockRows, kColumns>(to, keys, from, full);
 }
 
 /// Hands the consumers the steps of a tile of queries.
@@ -244,7 +248,7 @@ __device__ void produce_query_tile(const KeyBlock<Stored, kColumns>& block, cons
   for (std::int32_t index = own.first_meeting; index < own.end_meeting; ++index) {
     const auto meeting = RoundMeeting::of<Owner::kQueries>(work, own, index);
     const std::byte* from = score_gradients + std::int64_t{p.rounds.blocks_to_keys(meeting.first_row)} * kScoreBlockBytes;
-    for (std::int32_t first = 0; first < meeting.end; first += kHopperBackwardOthers) {
+    for (std::int32_t first = 0; first < meeting.end; first += kScoreBlockRows) {
       load_keys(block, p.keys, meeting.source(key_plane, meeting.step(index, first)), from, stage);
       from += std::int64_t{p.rounds.queries.num_blocks} * kScoreBlockBytes;
       stage.advance();
@@ -286,7 +290,7 @@ class ScoreGradientRows {
     first_ = rounds.slots + me.group * rounds.queries.num_blocks * std::int64_t{kScoreBlockBytes} + row * kPitch +
              ((me.first_column / 2) ^ (row % 8)) * kPieceBytes;
   }
-  __device__ __forceinline__ void leave(const BackwardFactor& gradients, std::int32_t block) const {
+  __device__ __forceinline__ void leave(const BackwardFactor<kRoundColumns>& gradients, std::int32_t block) const {
     std::byte* const to = first_ + std::int64_t{block} * kScoreBlockBytes;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -333,7 +337,7 @@ __device__ __forceinline__ void sum_query_tile(const KeyBlock<Stored, kColumns>&
     pin(dq);
     begin_products();
 #pragma unroll
-    for (int step = 0; step < kHopperBackwardOthers / 16; ++step) {
+    for (int step = 0; step < kScoreBlockRows / 16; ++step) {
       multiply_add_shared<Stored, true, true>(dq, scores.moved_by(ScoreTile::row_step(step)), keys.moved_by(KeyTile::row_step(step)), true);
     }
     end_group();

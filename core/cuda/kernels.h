@@ -30,7 +30,7 @@ struct Launch {
 /// Tiles that the kernels of a type take on the current device; a function of its kind, type and head dimension only.
 TileRows forward_tile_rows(ElementType type, std::int64_t head_dim);
 TileRows backward_tile_rows(ElementType type, std::int64_t head_dim);
-/// Whether launch_backward_in_rounds knows the type and head dimension.
+/// Whether launch_backward_in_rounds knows the type and head dimension, and is the faster way: up to 64 columns it is not.
 bool has_backward_rounds(ElementType type, std::int64_t head_dim);
 
 /// Kernels on the tiles of a launch, asynchronous on its stream. Stored is the type of q: Float16 and Bfloat16 run on tensor cores with float32

@@ -20,11 +20,12 @@ TileRows forward_tile_rows(ElementType type, std::int64_t head_dim) {
 TileRows backward_tile_rows(ElementType type, std::int64_t head_dim) {
   if (is_plain(type)) return {.own = kPlainRows, .other = kOtherRows};
   const bool on_hopper = type == ElementType::kFloat16 ? has_hopper_backward<Float16>(head_dim) : has_hopper_backward<Bfloat16>(head_dim);
-  return on_hopper ? TileRows{.own = kHopperBackwardOwnRows, .other = kHopperBackwardOthers} : TileRows{.own = kBackwardRows, .other = kOtherRows};
+  return on_hopper ? TileRows{.own = kHopperBackwardOwnRows, .other = backward_others(head_dim)}
+                   : TileRows{.own = kBackwardRows, .other = kOtherRows};
 }
 
 bool has_backward_rounds(ElementType type, std::int64_t head_dim) {
-  if (is_plain(type)) return false;
+  if (is_plain(type) || head_dim <= 64) return false;
   return type == ElementType::kFloat16 ? has_hopper_backward<Float16>(head_dim) : has_hopper_backward<Bfloat16>(head_dim);
 }
 

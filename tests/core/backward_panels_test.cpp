@@ -79,6 +79,48 @@ TEST(BackwardPanels, HoldEveryPairOnceInAnOrderThatNoChunkCanTellFromTheCalls) {
   }
 }
 
+/// (first rows of queries and keys, numbers of them) of the tiles that the pairs of chunks hold, in order.
+std::vector<Rows> tiles_of(std::span<const ChunkPair> pairs, Causal causal) {
+  std::vector<Rows> tiles;
+  for (const ChunkPair& pair : pairs) {
+    for (std::int64_t q = 0; q < pair.queries.positions.size(); q += kTileRows) {
+      for (std::int64_t k = 0; k < pair.keys.positions.size(); k += kTileRows) {
+        const bool is_too_late = pair.keys.positions.begin + k >= std::min(pair.queries.positions.begin + q + kTileRows, pair.queries.positions.end);
+        if (causal == Causal::kNone || !is_too_late) tiles.emplace_back(pair.queries.first_row.value + q, pair.keys.first_row.value + k);
+      }
+    }
+  }
+  return tiles;
+}
+
+/// What one row of tiles meets, in order.
+std::vector<std::int64_t> met_by(const std::vector<Rows>& tiles, std::int64_t Rows::*own, std::int64_t Rows::*other, std::int64_t row) {
+  std::vector<std::int64_t> met;
+  for (const Rows& tile : tiles) {
+    if (tile.*own == row) met.push_back(tile.*other);
+  }
+  return met;
+}
+
+TEST(BackwardPanels, CutChunksThatAreTooLongAndNoTileCanTell) {
+  constexpr std::int64_t kTokens = 9000, kChunk = 4096;
+  for (const Causal causal : {Causal::kNone, Causal::kPosition}) {
+    const std::vector<ChunkPair> pairs = pairs_below(kTokens, kChunk);
+
+    const std::vector<BackwardPanel> panels = backward_panels(dense(kTokens, causal), pairs, kTileRows, 16 * kMegabyte);
+
+    ASSERT_GT(panels.size(), pairs.size());
+    std::vector<ChunkPair> folded;
+    for (const BackwardPanel& panel : panels) folded.insert(folded.end(), panel.pairs.begin(), panel.pairs.end());
+    const std::vector<Rows> expected = tiles_of(pairs, causal), found = tiles_of(folded, causal);
+    EXPECT_EQ(std::multiset<Rows>(found.begin(), found.end()), std::multiset<Rows>(expected.begin(), expected.end()));
+    for (std::int64_t row = 0; row < kTokens; row += kTileRows) {
+      EXPECT_EQ(met_by(found, &Rows::first, &Rows::second, row), met_by(expected, &Rows::first, &Rows::second, row));
+      EXPECT_EQ(met_by(found, &Rows::second, &Rows::first, row), met_by(expected, &Rows::second, &Rows::first, row));
+    }
+  }
+}
+
 TEST(BackwardPanels, HaveASlotForEachBlockThatARoundAsksFor) {
   constexpr std::int64_t kMaxBytes = 64 * kMegabyte;
 
