@@ -91,9 +91,7 @@ class RankBench {
     const Errors& errors = compared.errors;
     const bool has_rows = over_ranks(errors.num_elements(), Reduction::kSum) > 0;
     if (!has_rows && transport_.rank() == Rank(0)) complain("no row of " + std::string(to_string(compared.name)) + " was checked");
-    double worst = errors.worst_fraction();
-    transport_.all_reduce(std::span(&worst, 1), Reduction::kMax);
-    figures_.checked.push_back({compared.name, worst});
+    figures_.checked.push_back({compared.name, over_ranks(errors.worst_fraction(), Reduction::kMax)});
     if (errors.num_elements() == 0 || errors.passes()) return;
     complain(std::string(to_string(compared.name)) + " is wrong: error " + format_number(errors.worst_fraction()) + " times its bound at " +
              worst_element_text(compared));
@@ -127,20 +125,20 @@ class RankBench {
   void time_pass(RingAttention& attention, Pass pass, const TimedWay& way, bool is_warm) {
     const PassReport report = run_pass(attention, pass, way.mode);
     const double seconds = slowest(report.seconds), waiting = slowest(report.waiting_seconds), step = slowest(report.step_seconds);
+    const double mean = over_ranks(report.seconds, Reduction::kSum) / static_cast<double>(transport_.num_ranks());
     if (!is_warm) return;
     PassTimes& times = figures_.of(pass).times;
     (times.*way.times).push_back(seconds);
+    if (way.mode == PassMode::kComputeAlone) times.mean_compute.push_back(mean);
     if (way.mode != PassMode::kWhole) return;
     times.waiting.push_back(waiting);
     times.step.push_back(step);
   }
 
-  double slowest(double seconds) const {
-    transport_.all_reduce(std::span(&seconds, 1), Reduction::kMax);
-    return seconds;
-  }
+  double slowest(double seconds) const { return over_ranks(seconds, Reduction::kMax); }
 
-  std::int64_t over_ranks(std::int64_t value, Reduction reduction) const {
+  template <class Value>
+  Value over_ranks(Value value, Reduction reduction) const {
     transport_.all_reduce(std::span(&value, 1), reduction);
     return value;
   }

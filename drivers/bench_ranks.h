@@ -29,11 +29,12 @@ struct BenchTask {
 
 /// Seconds of one pass, one entry per repeat, each the slowest rank's. Entry i of each was measured right after the other.
 struct PassTimes {
-  std::vector<double> ring;       ///< as `run` does it
-  std::vector<double> compute;    ///< the same blocks, nothing sent
-  std::vector<double> transfers;  ///< the same messages, no block computed
-  std::vector<double> waiting;    ///< of the ring: computing stood still for messages
-  std::vector<double> step;       ///< of the ring: one step, a visit waited for and folded, on average; 0 if there are none
+  std::vector<double> ring;          ///< as `run` does it
+  std::vector<double> compute;       ///< the same blocks, nothing sent
+  std::vector<double> mean_compute;  ///< the same, but the mean of all ranks
+  std::vector<double> transfers;     ///< the same messages, no block computed
+  std::vector<double> waiting;       ///< of the ring: computing stood still for messages
+  std::vector<double> step;          ///< of the ring: one step, a visit waited for and folded, on average; 0 if there are none
 };
 
 struct PassFigures {

@@ -28,6 +28,12 @@ double gigabytes_per_second(const PassFigures& figures, const BenchSetting& sett
 
 std::string percent_text(const std::optional<double>& share) { return share ? format_number(std::round(100 * *share), 4) + " %" : "-"; }
 
+/// How long ranks compute on average, as a share of what the slowest takes. nullopt where one is alone.
+std::optional<double> balance(const PassFigures& figures, const BenchSetting& setting) {
+  if (setting.num_ranks == 1) return std::nullopt;
+  return median(figures.times.mean_compute) / median(figures.times.compute);
+}
+
 std::vector<std::string> pass_row(const std::string& pattern, const BenchTask& task, const BenchSetting& setting, const BenchFigures& figures,
                                   const std::optional<TimePredictions>& times, Pass pass) {
   const PassFigures& of_pass = figures.of(pass);
@@ -42,6 +48,7 @@ std::vector<std::string> pass_row(const std::string& pattern, const BenchTask& t
                                     format_number(teraflop_per_second(task, pass, figures, ring)),
                                     format_seconds(compute),
                                     format_number(teraflop_per_second(task, pass, figures, compute)),
+                                    percent_text(balance(of_pass, setting)),
                                     is_sending ? format_seconds(median(of_pass.times.transfers)) : "-",
                                     percent_text(hidden_share(of_pass)),
                                     format_number(gigabytes_per_second(of_pass, setting, ring)),
@@ -74,10 +81,12 @@ nlohmann::ordered_json pass_json(const BenchTask& task, const BenchSetting& sett
                                    {"teraflop_per_second", teraflop_per_second(task, pass, figures, ring)},
                                    {"compute_alone_teraflop_per_second", teraflop_per_second(task, pass, figures, compute)},
                                    {"gigabytes_per_second_per_rank", gigabytes_per_second(of_pass, setting, ring)},
+                                   {"balance", nullptr},
                                    {"hidden_share", nullptr},
                                    {"sent_bytes", of_pass.sent_bytes},
                                    {"predicted_bytes", task.schedule->total_bytes(pass)},
                                    {"dense_ring_bytes", task.schedule->dense_ring_bytes(pass)}};
+  if (const auto share = balance(of_pass, setting)) record["balance"] = *share;
   if (const auto hidden = hidden_share(of_pass)) record["hidden_share"] = *hidden;
   if (times && times->of(pass)) record["predicted_ms"] = times->of(pass)->seconds * 1e3;
   return record;
@@ -123,6 +132,7 @@ TextTable bench_table(bool has_rates) {
                                             {"TFLOP/s"},
                                             {"compute alone"},
                                             {"TFLOP/s"},
+                                            {"balance"},
                                             {"transfers alone"},
                                             {"hidden"},
                                             {"GB/s per rank"},

@@ -57,7 +57,11 @@ TEST(Bench, RecordsBytesAndMemoryAsPredictedAndEveryRepeat) {
     EXPECT_EQ(record[pass]["sent_bytes"], record[pass]["predicted_bytes"]);
     EXPECT_GE(record[pass]["dense_ring_bytes"], record[pass]["sent_bytes"]);
     EXPECT_GT(record[pass]["allowed_pairs"], 0);
-    for (const std::string way : {"ring", "compute_alone", "transfers_alone"}) EXPECT_EQ(record[pass][way]["seconds"].size(), 3U) << way;
+    EXPECT_GT(record[pass]["ring_step"]["median_seconds"], 0);
+    EXPECT_LT(record[pass]["ring_step"]["median_seconds"], record[pass]["ring"]["median_seconds"]);
+    EXPECT_GT(record[pass]["balance"], 0);
+    EXPECT_LE(record[pass]["balance"], 1);
+    for (const std::string way : {"ring", "ring_step", "compute_alone", "transfers_alone"}) EXPECT_EQ(record[pass][way]["seconds"].size(), 3U) << way;
   }
   for (const std::string tensor : {"o", "lse", "dq", "dk", "dv"}) EXPECT_LE(record["checked"]["worst_of_bound"][tensor], 1) << tensor;
 }
@@ -90,6 +94,8 @@ TEST(Bench, ForwardAloneOnOneRankSendsNothing) {
   EXPECT_FALSE(record.contains("backward"));
   EXPECT_EQ(record["forward"]["sent_bytes"], 0);
   EXPECT_TRUE(record["forward"]["hidden_share"].is_null());
+  EXPECT_TRUE(record["forward"]["balance"].is_null());
+  EXPECT_EQ(record["forward"]["ring_step"]["median_seconds"], 0);
 }
 
 TEST(Bench, RunsOnMpiRanks) {
