@@ -21,7 +21,10 @@ TEST(BenchReport, Percentile95IsTheNearestRank) {
 }
 
 TEST(BenchReport, HiddenShareIsWhatNobodyWaitedForOfTheTransfers) {
-  PassFigures figures{.times = {.ring = {11}, .compute = {10}, .transfers = {4, 4, 5}, .waiting = {0.5, 1, 3}}, .sent_bytes = 1};
+  PassFigures figures;
+  figures.times.transfers = {4, 4, 5};
+  figures.times.waiting = {0.5, 1, 3};
+  figures.sent_bytes = 1;
 
   EXPECT_DOUBLE_EQ(*hidden_share(figures), 0.75);
   figures.sent_bytes = 0;
