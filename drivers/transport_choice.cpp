@@ -6,8 +6,8 @@
 #include "core/error.h"
 #include "drivers/machine.h"
 #include "drivers/units.h"
+#include "ring/linked_transport.h"
 #include "ring/mpi_transport.h"
-#include "ring/nccl_transport.h"
 
 namespace hilbertring {
 
@@ -50,14 +50,17 @@ int number_of_threads(const Arguments& arguments, std::int64_t ranks_on_node) {
 /// Links are between GPUs, one of each rank.
 void require_linkable(TransportKind kind, const BackendChoice& backend) {
   const std::string given = "--transport is '" + to_string(kind) + "', ";
-  if (!has_nccl_build()) {
-    throw failure(given + "but this program was built without NCCL: build it where nccl.h is found, or use --transport mpi");
+  if (kind == TransportKind::kNccl && !has_nccl_build()) {
+    throw failure(given + "but this program was built without NCCL: build it where nccl.h is found, or use --transport peer or mpi");
   }
   if (backend.backend != Backend::kCuda) throw usage_error(given + "which links GPUs, but the ranks compute on the CPU");
   if (backend.ranks_per_gpu > 1) throw usage_error(given + "which needs a GPU for each rank, but " + backend.sharing_text());
 }
 
-bool can_be_linked(const BackendChoice& backend) { return has_nccl_build() && backend.backend == Backend::kCuda && backend.ranks_per_gpu == 1; }
+bool can_be_linked(const Job& job, const BackendChoice& backend) {
+  const bool is_on_one_node = job.ranks_on_node() == job.num_ranks();
+  return (has_nccl_build() || is_on_one_node) && backend.backend == Backend::kCuda && backend.ranks_per_gpu == 1;
+}
 
 }  // namespace
 
@@ -97,12 +100,12 @@ RankLayout choose_layout(const Job& job, const Arguments& arguments) {
   layout.ranks_on_node = layout.transport == TransportKind::kLoopback ? layout.num_ranks : job.ranks_on_node();
   layout.num_threads = number_of_threads(arguments, layout.ranks_on_node);
   layout.backend = choose_backend(job, arguments, layout.virtual_ranks());
-  layout.peer_timeout = std::chrono::seconds(arguments.integer_or("peer-timeout", kNcclPatience.count(), 1));
+  layout.peer_timeout = std::chrono::seconds(arguments.integer_or("peer-timeout", kLinkPatience.count(), 1));
   const auto limit = arguments.text("memory-limit");
   layout.is_memory_limit_given = limit.has_value();
   layout.memory_limit_bytes = limit ? parse_bytes("memory-limit", *limit) : job.min(available_memory_bytes() / layout.ranks_on_node);
   if (layout.links_gpus()) require_linkable(layout.transport, layout.backend);
-  if (name == "auto" && layout.transport == TransportKind::kMpi && can_be_linked(layout.backend)) layout.transport = TransportKind::kPeer;
+  if (name == "auto" && layout.transport == TransportKind::kMpi && can_be_linked(job, layout.backend)) layout.transport = TransportKind::kPeer;
   return layout;
 }
 
@@ -110,8 +113,8 @@ JobTransport::JobTransport(const Job& job, const RankLayout& layout, MPI_Comm co
   if (!layout.links_gpus()) return;
   // NVLink multicast serves collectives, of which there are none, and can put shared hosts out of order.
   ::setenv("NCCL_NVLS_ENABLE", "0", 1);
-  const HostLinks host_links = layout.transport == TransportKind::kPeer ? HostLinks::kCopyEngines : HostLinks::kNccl;
-  linked_ = make_nccl_transport(*host_, layout.backend.gpu_of(job.rank_on_node()), host_links, layout.peer_timeout);
+  const LinkKind kind = layout.transport == TransportKind::kPeer ? LinkKind::kCopyEngines : LinkKind::kNccl;
+  linked_ = make_linked_transport(*host_, layout.backend.gpu_of(job.rank_on_node()), kind, layout.peer_timeout);
 }
 
 }  // namespace hilbertring

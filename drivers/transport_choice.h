@@ -45,7 +45,7 @@ struct RankLayout {
 /// --ranks, --transport, --threads, --memory-limit, --peer-timeout, --backend, --share-gpus.
 OptionGroup layout_options();
 /// From those. Collective over the job. Throws usage_error for unknown names, for numbers that do not fit, for loopback on several MPI ranks and for
-/// nccl or peer without GPUs; Error(kFailure) for cuda where a rank would have no GPU of its own, and for nccl or peer in a build without NCCL.
+/// nccl or peer without GPUs; Error(kFailure) for cuda where a rank would have no GPU of its own, and for nccl in a build without it.
 RankLayout choose_layout(const Job& job, const Arguments& arguments);
 
 /// The transport of an MPI rank.

@@ -97,7 +97,11 @@ PeerCopies::PeerCopies(Transport& transport)
       num_sent_(static_cast<std::size_t>(transport.num_ranks())),
       num_received_(static_cast<std::size_t>(transport.num_ranks())) {
   is_board_shared_ = share_board();
-  reaches_ = find_reachable(transport);
+  const std::vector<std::string> found = find_reachable(transport);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    reaches_.push_back(found[index_of(rank_)][i] == '1' && found[i][index_of(rank_)] == '1');
+    for (std::size_t j = 0; j < found.size(); ++j) all_reach_each_other_ = all_reach_each_other_ && (i == j || found[i][j] == '1');
+  }
 }
 
 PeerCopies::~PeerCopies() {
@@ -112,8 +116,9 @@ bool PeerCopies::share_board() {
   return false;
 }
 
-/// Tries it out: a piece of memory of every rank, mapped by every other on its host. What can't be had on a rank is told as "reaches nobody".
-std::vector<bool> PeerCopies::find_reachable(Transport& transport) {
+/// Tries it out: a piece of memory of every rank, mapped by every other on its host. Of every rank '1' for each that it reaches, else '0'; what can't
+/// be had on a rank is told as "reaches nobody".
+std::vector<std::string> PeerCopies::find_reachable(Transport& transport) {
   Buffer probe;
   std::string own;
   const auto offer = [&] {
@@ -134,10 +139,8 @@ std::vector<bool> PeerCopies::find_reachable(Transport& transport) {
   };
   if (!own.empty()) try_all();
   unmap_all();
-  const std::vector<std::string> all_reached = transport.all_gather(reached);
-  std::vector<bool> both_ways(offers.size());
-  for (std::size_t peer = 0; peer < offers.size(); ++peer) both_ways[peer] = reached[peer] == '1' && all_reached[peer][index_of(rank_)] == '1';
-  return both_ways;
+  // And all are done with the pieces.
+  return transport.all_gather(reached);
 }
 
 std::size_t PeerCopies::place_on_board(int rank) const {
@@ -221,7 +224,7 @@ void PeerCopies::let_go(Transport& transport) {
   transport.barrier();
 }
 
-void PeerCopies::release_streams() noexcept {
+void PeerCopies::stop_waiting() noexcept {
   if (!board_) return;
   for (const Rank peer : board_->ranks()) {
     const int other = static_cast<int>(peer.value);

@@ -10,6 +10,7 @@
 
 #include "ring/host_board.h"
 #include "ring/link_message.h"
+#include "ring/link_watch.h"
 #include "ring/transport.h"
 
 namespace hilbertring {
@@ -35,7 +36,7 @@ struct PeerPlace {
 ///   b's stream  waits for `arrived`
 ///
 /// Streams wait by the driver's own means, without a kernel.
-class PeerCopies {
+class PeerCopies final : public LinkPart {
  public:
   /// Calls now and then while the host waits for a peer's letter; throws when it has waited for too long.
   using Patience = std::function<void()>;
@@ -44,23 +45,26 @@ class PeerCopies {
   explicit PeerCopies(Transport& transport);
   PeerCopies(const PeerCopies&) = delete;
   PeerCopies& operator=(const PeerCopies&) = delete;
-  ~PeerCopies();
+  ~PeerCopies() override;
 
   /// Whether messages can go to and from this rank. Both say the same of each other.
   bool reaches(int peer) const { return reaches_[static_cast<std::size_t>(peer)]; }
+  /// The same on all ranks.
+  bool all_reach_each_other() const { return all_reach_each_other_; }
   /// One rank's part in a group of messages with ranks that are reached, at most 64 from each. First post(), then exchange().
   void post(const std::vector<LinkMessage>& receives, cudaStream_t stream, const Patience& patience);
   void exchange(const LinkGroup& group, cudaStream_t stream, const Patience& patience);
   /// Unmaps all memory of others. Collective; nothing may be under way.
   void let_go(Transport& transport);
-  /// Nothing on this rank's streams waits any longer, whatever arrives. From any thread; again and again, since a peer may still be counting.
-  void release_streams() noexcept;
+  std::optional<std::string> find_fault() override { return std::nullopt; }
+  /// Whatever is counted, now and by peers that are still at work, if called again.
+  void stop_waiting() noexcept override;
 
  private:
   PeerBox& box(int from, int to) const;
   std::size_t place_on_board(int rank) const;
   bool share_board();
-  std::vector<bool> find_reachable(Transport& transport);
+  std::vector<std::string> find_reachable(Transport& transport);
   std::byte* mapped(const PeerHandle& handle);
   PeerPlace place_of(std::byte* data);
   void unmap_all() noexcept;
@@ -70,6 +74,7 @@ class PeerCopies {
   std::optional<HostBoard> board_;
   bool is_board_shared_ = false;  ///< the GPU sees it
   std::vector<bool> reaches_;
+  bool all_reach_each_other_ = true;
   std::vector<std::uint32_t> num_sent_, num_received_;  ///< groups, by peer
   std::map<PeerHandle, std::byte*> mapped_;             ///< memory of others
   std::map<std::uint64_t, PeerHandle> own_handles_;     ///< by the address of the allocation

@@ -1,8 +1,7 @@
-#include "ring/nccl_transport.h"
+#include "ring/linked_transport.h"
 
 #include "core/error.h"
-#ifdef HILBERTRING_HAS_NCCL
-#include <cstring>
+#ifdef HILBERTRING_HAS_CUDA
 #include <exception>
 #include <string>
 #include <thread>
@@ -11,13 +10,20 @@
 
 #include "core/cuda/cuda_device.h"
 #include "ring/agreement.h"
-#include "ring/nccl_communicator.h"
+#include "ring/link_watch.h"
 #include "ring/peer_copies.h"
+#endif
+#ifdef HILBERTRING_HAS_NCCL
+#include <cstring>
+
+#include "ring/nccl_communicator.h"
 #endif
 
 namespace hilbertring {
 
 #ifdef HILBERTRING_HAS_NCCL
+
+bool has_nccl_build() { return true; }
 
 namespace {
 
@@ -34,17 +40,63 @@ ncclUniqueId shared_identifier(Transport& host) {
   return id;
 }
 
-class NcclTransport final : public Transport {
+std::unique_ptr<NcclCommunicator> join_through_nccl(Transport& host, std::chrono::seconds patience) {
+  const ncclUniqueId id = shared_identifier(host);
+  std::unique_ptr<NcclCommunicator> communicator;
+  agree(host, [&] {
+    communicator = std::make_unique<NcclCommunicator>(id, static_cast<int>(host.rank().value), static_cast<int>(host.num_ranks()), patience);
+  });
+  return communicator;
+}
+
+}  // namespace
+
+#else
+
+bool has_nccl_build() { return false; }
+
+#endif
+#if defined(HILBERTRING_HAS_CUDA) && !defined(HILBERTRING_HAS_NCCL)
+
+namespace {
+
+/// What stands for NCCL where there is none: nothing is ever asked of it.
+class NcclCommunicator final : public LinkPart {
  public:
-  NcclTransport(Transport& host, int gpu, HostLinks host_links, std::chrono::seconds patience) : host_(host) {
-    const ncclUniqueId id = shared_identifier(host);
+  std::optional<std::string> exchange(const LinkGroup&, cudaStream_t) { return "there is no NCCL"; }
+  std::optional<std::string> find_fault() override { return std::nullopt; }
+  void stop_waiting() noexcept override {}
+};
+
+std::unique_ptr<NcclCommunicator> join_through_nccl(Transport&, std::chrono::seconds) {
+  throw failure(
+      "this program was built without NCCL, which GPUs need that can't map each other's memory: build it where nccl.h is found, or use the transport "
+      "mpi");
+}
+
+}  // namespace
+
+#endif
+#ifdef HILBERTRING_HAS_CUDA
+
+namespace {
+
+class LinkedTransport final : public Transport {
+ public:
+  LinkedTransport(Transport& host, int gpu, LinkKind kind, std::chrono::seconds patience)
+      : host_(host), watch_(static_cast<int>(host.rank().value), gpu, patience) {
     agree(host, [&] { use_cuda_device(gpu); });
-    if (host_links == HostLinks::kCopyEngines) peers_ = std::make_unique<PeerCopies>(host);
-    agree(host, [&] {
-      communicator_ = std::make_unique<NcclCommunicator>(id, static_cast<int>(host.rank().value), static_cast<int>(host.num_ranks()), gpu, patience,
-                                                         [this] { release_streams(); });
-    });
+    if (kind == LinkKind::kCopyEngines) peers_ = std::make_unique<PeerCopies>(host);
+    if (!peers_ || !peers_->all_reach_each_other()) nccl_ = join_through_nccl(host, patience);
+    std::vector<LinkPart*> parts;
+    if (peers_) parts.push_back(peers_.get());
+    if (nccl_) parts.push_back(nccl_.get());
+    watch_.start(std::move(parts));
   }
+  LinkedTransport(const LinkedTransport&) = delete;
+  LinkedTransport& operator=(const LinkedTransport&) = delete;
+  // The watch calls the parts, which go first.
+  ~LinkedTransport() override { watch_.stop(); }
 
   std::string name() const override { return peers_ ? "peer" : "nccl"; }
   Rank rank() const override { return host_.rank(); }
@@ -63,28 +115,26 @@ class NcclTransport final : public Transport {
   std::int64_t sent_bytes() const override { return host_.sent_bytes() + linked_bytes_; }
 
  private:
-  friend class NcclLink;
+  friend class GpuLink;
 
   bool copies_to(int peer) const { return peers_ && peers_->reaches(peer); }
-  void release_streams() const noexcept {
-    if (peers_) peers_->release_streams();
-  }
 
   Transport& host_;
-  std::unique_ptr<PeerCopies> peers_;  ///< null: NCCL alone
-  std::unique_ptr<NcclCommunicator> communicator_;
+  LinkWatch watch_;
+  std::unique_ptr<PeerCopies> peers_;       ///< null: NCCL alone
+  std::unique_ptr<NcclCommunicator> nccl_;  ///< null where nobody needs it
   std::int64_t linked_bytes_ = 0;
 };
 
-class NcclLink final : public DeviceLink {
+class GpuLink final : public DeviceLink {
  public:
-  NcclLink(NcclTransport& transport, ComputeDevice& device)
+  GpuLink(LinkedTransport& transport, ComputeDevice& device)
       : transport_(transport), stream_(stream_of(device, WorkQueue::kTransfer)), num_exceptions_(std::uncaught_exceptions()) {}
-  NcclLink(const NcclLink&) = delete;
-  NcclLink& operator=(const NcclLink&) = delete;
+  GpuLink(const GpuLink&) = delete;
+  GpuLink& operator=(const GpuLink&) = delete;
   // While an exception unwinds the stack nobody else will come to what this rank's streams wait for, and its device waits for its streams.
-  ~NcclLink() override {
-    if (std::uncaught_exceptions() > num_exceptions_) transport_.communicator_->give_up("this rank failed");
+  ~GpuLink() override {
+    if (std::uncaught_exceptions() > num_exceptions_) transport_.watch_.fail("this rank failed");
   }
 
   void begin() override { copied_ = through_nccl_ = {}; }
@@ -100,7 +150,7 @@ class NcclLink final : public DeviceLink {
   }
   bool takes_parts(Rank peer) const override { return transport_.copies_to(static_cast<int>(peer.value)); }
   void end() override;
-  void check() override { transport_.communicator_->check(); }
+  void check() override { transport_.watch_.check(); }
   void let_go() override {
     if (transport_.peers_) transport_.peers_->let_go(transport_.host_);
   }
@@ -114,45 +164,45 @@ class NcclLink final : public DeviceLink {
     group_with(peer).sends.push_back({.data = data, .num_bytes = memory.size(), .parts = std::move(parts), .peer = peer, .tag = tag});
   }
 
-  NcclTransport& transport_;
+  LinkedTransport& transport_;
   cudaStream_t stream_;
   int num_exceptions_;
   LinkGroup copied_, through_nccl_;
 };
 
-void NcclLink::end() {
-  NcclCommunicator& communicator = *transport_.communicator_;
+void GpuLink::end() {
+  LinkWatch& watch = transport_.watch_;
+  const LinkGroup copied = std::exchange(copied_, {});
+  LinkGroup through_nccl = std::exchange(through_nccl_, {});
+  const auto is_empty = [](const LinkGroup& group) { return group.sends.empty() && group.receives.empty(); };
   const auto begin = std::chrono::steady_clock::now();
   const auto patience = [&] {
-    communicator.check();
-    if (std::chrono::steady_clock::now() - begin > communicator.patience()) communicator.give_up_waiting();
+    if (std::chrono::steady_clock::now() - begin > watch.patience()) watch.fail_of_silence();
+    watch.check();
     std::this_thread::yield();
   };
-  const LinkGroup copied = std::exchange(copied_, {});
-  const bool copies = !copied.sends.empty() || !copied.receives.empty();
-  if (copies) transport_.peers_->post(copied.receives, stream_, patience);
-  communicator.exchange(std::exchange(through_nccl_, {}), stream_);
-  if (!copies) return;
-  transport_.peers_->exchange(copied, stream_, patience);
-  communicator.look_after(stream_);
+  if (is_empty(copied) && is_empty(through_nccl)) return;
+  watch.check();
+  if (!is_empty(copied)) transport_.peers_->post(copied.receives, stream_, patience);
+  if (!is_empty(through_nccl)) {
+    if (const auto fault = transport_.nccl_->exchange(std::move(through_nccl), stream_)) watch.fail(*fault);
+  }
+  if (!is_empty(copied)) transport_.peers_->exchange(copied, stream_, patience);
+  watch.look_after(stream_);
 }
 
-std::unique_ptr<DeviceLink> NcclTransport::link(ComputeDevice& device) { return std::make_unique<NcclLink>(*this, device); }
+std::unique_ptr<DeviceLink> LinkedTransport::link(ComputeDevice& device) { return std::make_unique<GpuLink>(*this, device); }
 
 }  // namespace
 
-bool has_nccl_build() { return true; }
-
-std::unique_ptr<Transport> make_nccl_transport(Transport& host, int gpu, HostLinks host_links, std::chrono::seconds patience) {
-  return std::make_unique<NcclTransport>(host, gpu, host_links, patience);
+std::unique_ptr<Transport> make_linked_transport(Transport& host, int gpu, LinkKind kind, std::chrono::seconds patience) {
+  return std::make_unique<LinkedTransport>(host, gpu, kind, patience);
 }
 
 #else
 
-bool has_nccl_build() { return false; }
-
-std::unique_ptr<Transport> make_nccl_transport(Transport&, int, HostLinks, std::chrono::seconds) {
-  throw failure("this program was built without NCCL: build it where nccl.h is found, or use the transport mpi");
+std::unique_ptr<Transport> make_linked_transport(Transport&, int, LinkKind, std::chrono::seconds) {
+  throw failure("this program was built without CUDA: there are no GPUs to link");
 }
 
 #endif

@@ -1,5 +1,5 @@
 // Links between GPUs, one of each MPI rank.
-#include "ring/nccl_transport.h"
+#include "ring/linked_transport.h"
 
 #include <gtest/gtest.h>
 #include <mpi.h>
@@ -18,16 +18,17 @@ namespace hilbertring {
 namespace {
 
 /// This rank's GPU and its link.
-class NcclTransportTest : public ::testing::TestWithParam<HostLinks> {
+class LinkedTransportTest : public ::testing::TestWithParam<LinkKind> {
  protected:
   void SetUp() override {
     host_ = make_mpi_transport(MPI_COMM_WORLD);
     if (num_usable_gpus() < host_->num_ranks()) GTEST_SKIP() << host_->num_ranks() << " GPUs are needed, here are " << num_usable_gpus();
-    connect(kNcclPatience);
+    if (GetParam() == LinkKind::kNccl && !has_nccl_build()) GTEST_SKIP() << "built without NCCL";
+    connect(kLinkPatience);
   }
   void connect(std::chrono::seconds patience) {
     const int gpu = static_cast<int>(host_->rank().value);
-    linked_ = make_nccl_transport(*host_, gpu, GetParam(), patience);
+    linked_ = make_linked_transport(*host_, gpu, GetParam(), patience);
     device_ = make_device(Backend::kCuda, gpu, 1, nullptr);
     link_ = linked_->link(*device_);
   }
@@ -64,7 +65,7 @@ class NcclTransportTest : public ::testing::TestWithParam<HostLinks> {
   std::unique_ptr<DeviceLink> link_;
 };
 
-TEST_P(NcclTransportTest, MessagesOfAGroupAreMatchedByTag) {
+TEST_P(LinkedTransportTest, MessagesOfAGroupAreMatchedByTag) {
   if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
   constexpr std::int64_t kCount = 100'000;
   const std::int64_t me = host_->rank().value;
@@ -83,7 +84,7 @@ TEST_P(NcclTransportTest, MessagesOfAGroupAreMatchedByTag) {
   EXPECT_EQ(linked_->sent_bytes() - host_->sent_bytes(), 2 * kCount * 8);
 }
 
-TEST_P(NcclTransportTest, WorkOnTheTransferQueueKeepsItsOrderWithMessages) {
+TEST_P(LinkedTransportTest, WorkOnTheTransferQueueKeepsItsOrderWithMessages) {
   if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
   constexpr std::int64_t kCount = 1'000'000;
   const Buffer travelling = filled(host_->rank().value, kCount);
@@ -102,7 +103,7 @@ TEST_P(NcclTransportTest, WorkOnTheTransferQueueKeepsItsOrderWithMessages) {
   EXPECT_EQ(entries(travelling), std::vector<std::int64_t>(kCount, rank(-10 % host_->num_ranks()).value));
 }
 
-TEST_P(NcclTransportTest, APeerThatDoesNotAnswerIsReportedAndNobodyHangs) {
+TEST_P(LinkedTransportTest, APeerThatDoesNotAnswerIsReportedAndNobodyHangs) {
   if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
   TearDown();
   connect(std::chrono::seconds(2));
@@ -128,10 +129,10 @@ TEST_P(NcclTransportTest, APeerThatDoesNotAnswerIsReportedAndNobodyHangs) {
 
   if (host_->rank() != Rank(0)) return;
   ASSERT_TRUE(error.has_value());
-  EXPECT_STREQ(error->what(), "NCCL: no message has come from another GPU for 2 s: a rank hangs or is gone");
+  EXPECT_STREQ(error->what(), "GPU link: no message has come from another GPU for 2 s: a rank hangs or is gone");
 }
 
-TEST_P(NcclTransportTest, AMessageThatNeverComesIsReportedAndNobodyHangs) {
+TEST_P(LinkedTransportTest, AMessageThatNeverComesIsReportedAndNobodyHangs) {
   if (host_->num_ranks() != 2) GTEST_SKIP() << "needs two ranks";
   TearDown();
   connect(std::chrono::seconds(2));
@@ -151,10 +152,10 @@ TEST_P(NcclTransportTest, AMessageThatNeverComesIsReportedAndNobodyHangs) {
 
   if (host_->rank() != Rank(1)) return;
   ASSERT_TRUE(error.has_value());
-  EXPECT_STREQ(error->what(), "NCCL: no message has come from another GPU for 2 s: a rank hangs or is gone");
+  EXPECT_STREQ(error->what(), "GPU link: no message has come from another GPU for 2 s: a rank hangs or is gone");
 }
 
-TEST_P(NcclTransportTest, PartsArriveInPlaceAndNothingElseChanges) {
+TEST_P(LinkedTransportTest, PartsArriveInPlaceAndNothingElseChanges) {
   if (host_->num_ranks() == 1 || !link_->takes_parts(rank(1))) GTEST_SKIP() << "needs a peer whose memory can be mapped";
   constexpr std::int64_t kCount = 1'000'000, kFirst = 1000, kWidth = 300, kPitch = 5000, kRuns = 100, kLone = 900'000;
   const std::vector<ByteRuns> parts = {{.offset = 8 * kFirst, .width = 8 * kWidth, .pitch = 8 * kPitch, .count = kRuns},
@@ -173,7 +174,7 @@ TEST_P(NcclTransportTest, PartsArriveInPlaceAndNothingElseChanges) {
   EXPECT_EQ(linked_->sent_bytes() - host_->sent_bytes(), 8 * (kWidth * kRuns + 1));
 }
 
-TEST_P(NcclTransportTest, SmallAllocationsAreToldApart) {
+TEST_P(LinkedTransportTest, SmallAllocationsAreToldApart) {
   if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
   constexpr int kMessages = 20;
   std::vector<Buffer> out, in;
@@ -190,7 +191,7 @@ TEST_P(NcclTransportTest, SmallAllocationsAreToldApart) {
   for (int i = 0; i < kMessages; ++i) EXPECT_EQ(entries(in[static_cast<std::size_t>(i)]), std::vector<std::int64_t>(3, 100 * rank(-1).value + i));
 }
 
-TEST_P(NcclTransportTest, MemoryMayComeAndGo) {
+TEST_P(LinkedTransportTest, MemoryMayComeAndGo) {
   if (host_->num_ranks() == 1) GTEST_SKIP() << "needs a peer";
   constexpr std::int64_t kCount = 500'000;
   for (std::int64_t round = 0; round < 5; ++round) {
@@ -204,10 +205,10 @@ TEST_P(NcclTransportTest, MemoryMayComeAndGo) {
   }
 }
 
-TEST_P(NcclTransportTest, RingAttentionHasTheBitsOfOneRank) { expect_same_bits_as_alone(*linked_); }
+TEST_P(LinkedTransportTest, RingAttentionHasTheBitsOfOneRank) { expect_same_bits_as_alone(*linked_); }
 
-INSTANTIATE_TEST_SUITE_P(Links, NcclTransportTest, ::testing::Values(HostLinks::kNccl, HostLinks::kCopyEngines),
-                         [](const auto& links) { return links.param == HostLinks::kNccl ? "Nccl" : "CopyEngines"; });
+INSTANTIATE_TEST_SUITE_P(Links, LinkedTransportTest, ::testing::Values(LinkKind::kNccl, LinkKind::kCopyEngines),
+                         [](const auto& links) { return links.param == LinkKind::kNccl ? "Nccl" : "CopyEngines"; });
 
 }  // namespace
 }  // namespace hilbertring
