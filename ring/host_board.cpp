@@ -48,7 +48,7 @@ class SharedFile {
 /// A name of its own in /dev/shm, or "" if there is no room.
 std::string make_shared_file(std::int64_t num_bytes) {
   constexpr int kOwnerOnly = 0600;
-  const std::string name = "/hilbertring-" + std::to_string(::getpid()) + "-" + std::to_string(std::random_device()());
+  std::string name = "/hilbertring-" + std::to_string(::getpid()) + "-" + std::to_string(std::random_device()());
   const SharedFile file(::shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, kOwnerOnly));
   if (file.reserve(num_bytes)) return name;
   ::shm_unlink(name.c_str());

@@ -1,8 +1,7 @@
 #include "ring/ring_pass.h"
 
-#include <algorithm>
 #include <chrono>
-#include <ranges>
+#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -211,8 +210,7 @@ void RingPass::come_home() {
 void RingPass::fill_visitors() {
   const std::int64_t max_rows = schedule_.placement().max_rows();
   const Buffer tokens = device_.allocate_shared(max_rows * static_cast<std::int64_t>(sizeof(std::int64_t)), nullptr);
-  std::ranges::iota_view numbers(std::int64_t{0}, max_rows);
-  std::ranges::copy(numbers, times_in(tokens).begin());
+  std::iota(times_in(tokens).begin(), times_in(tokens).end(), std::int64_t{0});
   for (std::int64_t step = leg_.first_step; step < leg_.end_step; ++step) {
     const std::optional<Guest> guest = guest_of(step);
     if (!guest) continue;
