@@ -63,6 +63,19 @@ struct RowTable {
 
 enum class RowCopy { kPack, kUnpack };
 
+/// Where a row lies, in bytes from the begin of what holds it on either side: its first head, if it has several.
+struct RowOffsets {
+  std::int64_t on_device, on_host;
+};
+
+/// Rows with all their heads, in any order.
+struct ListedRows {
+  std::span<const RowOffsets> offsets;  ///< shared memory; stays as it is until the copy is done
+  std::int64_t heads = 1;
+  std::int64_t row_bytes = 0;                                 ///< of one head
+  std::int64_t device_head_stride = 0, host_head_stride = 0;  ///< bytes from a head of a row to the next
+};
+
 /// Which rows of a random tensor (core/random.h), [B, num_tokens, heads, D] in files, a tensor takes: row i of each head is token tokens[i].
 struct RandomRows {
   std::uint64_t seed;
@@ -100,6 +113,8 @@ class ComputeDevice {
   /// From shared host memory to the device and back.
   virtual void copy_in(std::byte* device, const std::byte* host, std::int64_t num_bytes) = 0;
   virtual void copy_out(std::byte* host, const std::byte* device, std::int64_t num_bytes) = 0;
+  /// Likewise for rows that lie anywhere, from the device to shared memory (kPack) or back.
+  virtual void copy_listed_rows(RowCopy direction, std::byte* device, const ListedRows& rows, std::byte* host) = 0;
 
   /// On the transfer queue: copies the rows of the table from the tensor into `message` (shared memory), or back: batch elements, in them heads, in
   /// them rows, ascending.

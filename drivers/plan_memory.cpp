@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "core/error.h"
-#include "drivers/run_ranks.h"
 #include "drivers/units.h"
 #include "ring/fold_work.h"
 #include "ring/parallel_steps.h"
@@ -17,14 +16,14 @@ namespace {
 /// A rank's prediction asks for each of its P visits.
 constexpr std::int64_t kMaxRanksLookedAt = 64;
 
-std::string host_text(const Schedule& schedule, const PlannedLayout& layout, const LargestRank& largest) {
+std::string host_text(const Schedule& schedule, const LargestRank& largest) {
   const MemoryPrediction& memory = largest.memory.host;
   const bool has_all = largest.num_looked_at == schedule.num_ranks();
-  const std::int64_t slab = largest_slab_bytes(schedule, largest.rank, largest_slab_type(schedule, layout.output_type, layout.in_legs));
   return format_bytes(largest.host_bytes) + " at the peak on rank " + std::to_string(largest.rank.value) +
          (has_all ? ", the largest" : ", the largest of " + std::to_string(largest.num_looked_at) + " looked at") + ": shard " +
-         format_bytes(memory.shard_bytes + memory.redistribution_bytes) + ", and while reading or writing " + format_bytes(memory.load_bytes + slab) +
-         ", during a pass " + format_bytes(memory.pass_bytes) + "; kernels " + format_bytes(memory.scratch_bytes);
+         format_bytes(memory.shard_bytes + memory.redistribution_bytes) + ", and while reading or writing " +
+         format_bytes(memory.load_in_pieces_bytes) + ", during a pass " + format_bytes(memory.pass_bytes) + "; kernels " +
+         format_bytes(memory.scratch_bytes);
 }
 
 std::string gpu_text(const LargestRank& largest) {
@@ -47,16 +46,15 @@ void require_at_most(const Arguments& arguments, const std::string& option, cons
 LargestRank largest_rank(const Schedule& schedule, const PlannedLayout& layout) {
   const std::vector<Rank> ranks = ranks_at_even_distances(schedule.num_ranks(), kMaxRanksLookedAt);
   std::vector<LargestRank> all(ranks.size());
-  const ElementType slab_type = largest_slab_type(schedule, layout.output_type, layout.in_legs);
   for_each_in_parallel(ranks.size(), [&](std::size_t i) {
     const RankMemory memory = predict_memory(schedule, ranks[i], layout.path, layout.num_threads, layout.output_type, kStagingBytes, layout.in_legs);
-    all[i] = {ranks[i], memory, peak_with_slab(memory.host, schedule, ranks[i], slab_type), static_cast<std::int64_t>(ranks.size())};
+    all[i] = {ranks[i], memory, memory.host.total_in_pieces_bytes(), static_cast<std::int64_t>(ranks.size())};
   });
   return *std::ranges::max_element(all, {}, [](const LargestRank& of) { return std::pair(of.gpu_bytes(), of.host_bytes); });
 }
 
 void add_memory_rows(TextTable& table, const Schedule& schedule, const PlannedLayout& layout, const LargestRank& largest) {
-  table.add_row({"memory", host_text(schedule, layout, largest)});
+  table.add_row({"memory", host_text(schedule, largest)});
   if (layout.path != MessagePath::kHost) table.add_row({"on its GPU", gpu_text(largest)});
 }
 

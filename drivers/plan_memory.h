@@ -22,7 +22,7 @@ struct PlannedLayout {
 struct LargestRank {
   Rank rank;
   RankMemory memory;
-  std::int64_t host_bytes = 0;  ///< at the peak, with the slab that is read or written
+  std::int64_t host_bytes = 0;  ///< at the peak
   std::int64_t num_looked_at = 0;
 
   std::int64_t gpu_bytes() const { return memory.gpu.peak_bytes(); }

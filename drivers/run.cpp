@@ -91,11 +91,10 @@ struct RunPlan {
 /// Of the largest rank, on the host and on its GPU.
 void predict_peaks(const Job& job, RunPlan& plan) {
   const Schedule& schedule = *plan.task.schedule;
-  const ElementType slab_type = largest_slab_type(schedule, plan.task.output_type, plan.task.options.in_legs);
   const auto note_rank = [&](Rank rank) {
     const RankMemory memory = predict_memory(schedule, rank, plan.layout.path(), plan.layout.num_threads, plan.task.output_type,
                                              plan.task.options.staging_bytes, plan.task.options.in_legs);
-    plan.predicted_bytes = std::max(plan.predicted_bytes, peak_with_slab(memory.host, schedule, rank, slab_type));
+    plan.predicted_bytes = std::max(plan.predicted_bytes, memory.host.total_in_pieces_bytes());
     plan.predicted_gpu_bytes = std::max(plan.predicted_gpu_bytes, memory.gpu.peak_bytes());
   };
   if (plan.layout.virtual_ranks() == 0) {

@@ -9,7 +9,6 @@
 #include "drivers/pass_totals.h"
 #include "drivers/slab.h"
 #include "ring/agreement.h"
-#include "ring/redistribution.h"
 
 namespace hilbertring {
 
@@ -31,17 +30,12 @@ RunInLegs::RunInLegs(Transport& transport, const RankTask& task, RingAttention& 
       problem_(task.schedule->problem()),
       attention_(attention),
       totals_(totals),
-      tokens_(sequence_slab(problem_.shape.tokens, transport.num_ranks(), transport.rank())),
       planner_(seconds_of_leg(*task.checkpoints)) {}
 
 RunPlace RunInLegs::begin() {
   if (!plan_.start) return {};
   const Checkpoint& start = *plan_.start;
-  for (const TensorName name : state_names(start.place.pass)) {
-    const Buffer slab = make_slab(transport_, name, problem_.shape, arithmetic_type(problem_.type), tokens_.size());
-    start.state->read(name, tokens_, slab.bytes());
-    attention_.load(shard_tensor(name), slab.bytes());
-  }
+  for (const TensorName name : state_names(start.place.pass)) load_tensor(attention_, *start.state, name);
   attention_.resume_at(start.place.pass, start.place.lag);
   totals_.forward = start.forward;
   totals_.backward = start.backward;
@@ -88,11 +82,7 @@ void RunInLegs::save(const RunPlace& place) {
   };
   const auto on_each_process = [&](const auto& step) { plan_.is_shared ? on_first_rank(step) : step(); };
   on_each_process(create);
-  for (const TensorName name : state_names(place.pass)) {
-    const Buffer slab = make_slab(transport_, name, problem_.shape, arithmetic_type(problem_.type), tokens_.size());
-    attention_.store(shard_tensor(name), arithmetic_type(problem_.type), slab.bytes());
-    plan_.shared_writer->write(name, tokens_, slab.bytes());
-  }
+  for (const TensorName name : state_names(place.pass)) store_tensor(attention_, name, arithmetic_type(problem_.type), *plan_.shared_writer);
   transport_.barrier();
   on_each_process(complete);
   on_first_rank([&] { plan_.store->make_newest(); });

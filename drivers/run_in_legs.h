@@ -42,7 +42,6 @@ class RunInLegs {
   const Problem& problem_;
   RingAttention& attention_;
   RunTotals& totals_;
-  Range<SequenceIndex> tokens_;
   LegPlanner planner_;
   Stopwatch since_last_save_;
 };

@@ -24,11 +24,7 @@ namespace {
 class RankRun {
  public:
   RankRun(Transport& transport, const RankTask& task)
-      : transport_(transport),
-        task_(task),
-        problem_(task.schedule->problem()),
-        tokens_(sequence_slab(problem_.shape.tokens, transport.num_ranks(), transport.rank())),
-        attention_(transport, task.schedule, task.options) {}
+      : transport_(transport), task_(task), problem_(task.schedule->problem()), attention_(transport, task.schedule, task.options) {}
 
   RunTotals execute() {
     load_inputs();
@@ -79,29 +75,28 @@ class RankRun {
     totals_.read_seconds = stopwatch.seconds();
   }
 
-  /// The slab goes back as soon as the tensor is in the shard: no rank holds more than one.
+  /// Piece by piece: no rank holds a whole slab.
   void load(TensorName name) {
-    const Buffer slab = make_slab(transport_, name, problem_.shape, problem_.type, tokens_.size());
-    task_.input->read(name, tokens_, slab.bytes());
-    agree(transport_, [&] {
-      if (!task_.allows_nonfinite) check_finite(*task_.input, name, tokens_, slab.bytes());
+    attention_.load_in_pieces(shard_tensor(name), [&](Range<SequenceIndex> tokens, std::span<std::byte> piece) {
+      task_.input->read(name, tokens, piece);
+      agree(transport_, [&] {
+        if (!task_.allows_nonfinite) check_finite(*task_.input, name, tokens, piece);
+      });
     });
-    attention_.load(shard_tensor(name), slab.bytes());
   }
 
   void store(TensorName name, ElementType type) {
     const Stopwatch stopwatch;
-    const Buffer slab = make_slab(transport_, name, problem_.shape, type, tokens_.size());
-    attention_.store(shard_tensor(name), type, slab.bytes());
-    task_.output->write(name, tokens_, slab.bytes());
+    store_tensor(attention_, name, type, *task_.output);
     totals_.write_seconds += stopwatch.seconds();
   }
 
   RunTotals finished_totals() {
     std::array<double, 2> times = {totals_.read_seconds, totals_.write_seconds};
     const RankMemory& predicted = attention_.predicted_memory();
-    std::array<std::int64_t, 6> bytes = {attention_.memory().peak_bytes(),     predicted.host.peak_bytes(), peak_resident_bytes(),
-                                         attention_.gpu_memory().peak_bytes(), predicted.gpu.peak_bytes(),  attention_.gpu_scratch().peak_bytes()};
+    std::array<std::int64_t, 6> bytes = {
+        attention_.memory().peak_bytes(), predicted.host.peak_in_pieces_bytes(), peak_resident_bytes(), attention_.gpu_memory().peak_bytes(),
+        predicted.gpu.peak_bytes(),       attention_.gpu_scratch().peak_bytes()};
     transport_.all_reduce(std::span<double>(times), Reduction::kMax);
     transport_.all_reduce(std::span<std::int64_t>(bytes), Reduction::kMax);
     totals_.read_seconds = times[0];
@@ -120,27 +115,19 @@ class RankRun {
   Transport& transport_;
   const RankTask& task_;
   const Problem& problem_;
-  Range<SequenceIndex> tokens_;
   RingAttention attention_;
   RunTotals totals_;
 };
 
 }  // namespace
 
-ElementType largest_slab_type(const Schedule& schedule, ElementType output_type, bool in_legs) {
-  const ElementType state = arithmetic_type(schedule.problem().type);
-  return in_legs && size_bytes(state) > size_bytes(output_type) ? state : output_type;
-}
-
-std::int64_t largest_slab_bytes(const Schedule& schedule, Rank rank, ElementType output_type) {
+std::int64_t peak_with_slab(const MemoryPrediction& prediction, const Schedule& schedule, Rank rank, ElementType output_type) {
   const Shape& shape = schedule.problem().shape;
   const std::int64_t num_tokens = sequence_slab(shape.tokens, schedule.num_ranks(), rank).size();
-  return std::max(slab_bytes(TensorName::kQ, shape, schedule.problem().type, num_tokens), slab_bytes(TensorName::kO, shape, output_type, num_tokens));
-}
-
-std::int64_t peak_with_slab(const MemoryPrediction& prediction, const Schedule& schedule, Rank rank, ElementType output_type) {
-  const std::int64_t while_loading = prediction.shard_bytes + prediction.redistribution_bytes + prediction.load_bytes +
-                                     largest_slab_bytes(schedule, rank, output_type) + prediction.scratch_bytes;
+  const std::int64_t slab =
+      std::max(slab_bytes(TensorName::kQ, shape, schedule.problem().type, num_tokens), slab_bytes(TensorName::kO, shape, output_type, num_tokens));
+  const std::int64_t while_loading =
+      prediction.shard_bytes + prediction.redistribution_bytes + prediction.load_bytes + slab + prediction.scratch_bytes;
   return std::max(prediction.total_bytes(), while_loading);
 }
 

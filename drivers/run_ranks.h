@@ -25,15 +25,12 @@ struct RankTask {
   CheckpointPlan* checkpoints = nullptr;            ///< likewise; null: the passes are not cut
 };
 
-/// The largest type that a rank hands out slabs of: the results', or that of the state where passes are cut into legs.
-ElementType largest_slab_type(const Schedule& schedule, ElementType output_type, bool in_legs);
-/// The slab of the largest tensor, in or out, as a rank reads or writes it.
-std::int64_t largest_slab_bytes(const Schedule& schedule, Rank rank, ElementType output_type);
-/// Most bytes that a rank holds at a time: the library's buffers and the slab that goes in or out meanwhile.
+/// Most bytes that a rank holds at a time where it takes in and hands out whole slabs, as `bench` does: the library's buffers and the slab.
 std::int64_t peak_with_slab(const MemoryPrediction& prediction, const Schedule& schedule, Rank rank, ElementType output_type);
 
-/// Reads this rank's slabs, computes, writes its slabs. Collective over the transport. Throws input_error for NaN and infinity (agreed), failure when
-/// the bytes sent are not the bytes predicted, Error(kStopped) where a signal asked it to stop and the state has been saved.
+/// Reads this rank's slabs piece by piece, computes, writes its slabs likewise. Collective over the transport. Throws input_error for NaN and
+/// infinity (agreed), failure when the bytes sent are not the bytes predicted, Error(kStopped) where a signal asked it to stop and the state has been
+/// saved.
 RunTotals run_rank(Transport& transport, const RankTask& task);
 
 }  // namespace hilbertring

@@ -50,6 +50,15 @@ std::int64_t slab_bytes(TensorName name, const Shape& shape, ElementType type, s
   return shape.batch * num_tokens * heads_of(name, shape) * columns_of(name, shape) * size_bytes(type);
 }
 
+void load_tensor(RingAttention& attention, CaseFile& file, TensorName name) {
+  attention.load_in_pieces(shard_tensor(name), [&](Range<SequenceIndex> tokens, std::span<std::byte> piece) { file.read(name, tokens, piece); });
+}
+
+void store_tensor(RingAttention& attention, TensorName name, ElementType type, FileWriter& file) {
+  attention.store_in_pieces(shard_tensor(name), type,
+                            [&](Range<SequenceIndex> tokens, std::span<const std::byte> piece) { file.write(name, tokens, piece); });
+}
+
 Buffer make_slab(Transport& transport, TensorName name, const Shape& shape, ElementType type, std::int64_t num_tokens) {
   Buffer slab;
   agree(transport, [&] { slab = Buffer(slab_bytes(name, shape, type, num_tokens), nullptr); });

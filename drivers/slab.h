@@ -26,6 +26,9 @@ std::int64_t heads_of(TensorName name, const Shape& shape);
 std::int64_t columns_of(TensorName name, const Shape& shape);
 /// Bytes of `num_tokens` tokens of a tensor, all batch elements and heads.
 std::int64_t slab_bytes(TensorName name, const Shape& shape, ElementType type, std::int64_t num_tokens);
+// Between the file's slab of this rank and the shard, piece by piece. Collective.
+void load_tensor(RingAttention& attention, CaseFile& file, TensorName name);
+void store_tensor(RingAttention& attention, TensorName name, ElementType type, FileWriter& file);
 /// Room for so many tokens on each rank. Collective: all throw the same Error(kFailure) if one has not the memory.
 Buffer make_slab(Transport& transport, TensorName name, const Shape& shape, ElementType type, std::int64_t num_tokens);
 /// Index of an element in a slab that begins at token 0: [B, n, heads, D], or [B, H, n] for row scalars.

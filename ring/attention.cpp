@@ -15,7 +15,7 @@
 #include "ring/redistribution.h"
 #include "ring/ring_pass.h"
 #include "ring/shard.h"
-#include "ring/staging.h"
+#include "ring/tensor_mover.h"
 #include "ring/trace.h"
 
 namespace hilbertring {
@@ -96,10 +96,12 @@ struct RingAttention::State {
   Redistribution make_redistribution(const Order& order);
   const Redistribution& redistribution_of(ShardTensor tensor) const;
   Tensor tensor_of(ShardTensor tensor) const;
-  void load(ShardTensor tensor, std::span<const std::byte> slab);
+  /// The shard's tensor, about to be taken in.
+  Tensor loading(ShardTensor tensor);
   void load_random(ShardTensor tensor, std::uint64_t seed);
-  Staging staging_for(ShardTensor tensor, const ConstTensor& on_device);
-  void store(ShardTensor tensor, ElementType type, std::span<std::byte> slab);
+  /// A result as it is handed out: of the shard, or converted, which `memory` then holds.
+  Tensor result_as(ShardTensor tensor, ElementType type, Buffer& memory);
+  TensorMover mover_of(ShardTensor tensor);
   /// Calls `kernel(span of pairs)` for handfuls of pairs and looks after the ring in between.
   template <class Kernel>
   void fold(Pass pass, std::span<const ChunkPair> pairs, RingPass& ring, Kernel&& kernel);
@@ -369,24 +371,18 @@ RingAttention::RingAttention(Transport& transport, std::shared_ptr<const Schedul
 RingAttention::~RingAttention() = default;
 RingAttention::RingAttention(RingAttention&&) noexcept = default;
 
-void RingAttention::State::load(ShardTensor tensor, std::span<const std::byte> slab) {
-  const Tensor target = tensor_of(tensor);
+Tensor RingAttention::State::loading(ShardTensor tensor) {
   is_forward_done = false;
   drop_pass_memory();
-  if (device->is_host()) return redistribution_of(tensor).to_shard(slab, target, layout_of(tensor));
-  staging_for(tensor, target).load(slab, target, layout_of(tensor));
+  return tensor_of(tensor);
 }
 
-Staging RingAttention::State::staging_for(ShardTensor tensor, const ConstTensor& on_device) {
-  const std::int64_t num_heads =
-      heads_per_piece(on_device.batch, on_device.heads, schedule->placement().max_rows(), on_device.row_bytes(), options.staging_bytes);
-  return {redistribution_of(tensor), *device, on_device, num_heads, meters.host};
+TensorMover RingAttention::State::mover_of(ShardTensor tensor) {
+  return {redistribution_of(tensor), *device, layout_of(tensor), options.staging_bytes, options.num_threads, meters.host};
 }
 
 void RingAttention::State::load_random(ShardTensor tensor, std::uint64_t seed) {
-  const Tensor target = tensor_of(tensor);
-  is_forward_done = false;
-  drop_pass_memory();
+  const Tensor target = loading(tensor);
   const Orders& orders = schedule->orders();
   const Buffer rows = device->allocate_shared(target.rows * static_cast<std::int64_t>(sizeof(std::int64_t)), meters.host);
   fill_times(is_key_side(tensor) ? *orders.keys : *orders.queries, schedule->placement(), rank, times_in(rows));
@@ -402,24 +398,24 @@ void RingAttention::State::load_random(ShardTensor tensor, std::uint64_t seed) {
   device->wait();
 }
 
-void RingAttention::State::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) {
+Tensor RingAttention::State::result_as(ShardTensor tensor, ElementType type, Buffer& memory) {
   drop_pass_memory();
   const bool is_lse = tensor == ShardTensor::kLse;
-  const SlabLayout layout = layout_of(tensor);
   Tensor result = tensor_of(tensor);
-  Buffer converted;
-  if (type != result.type || is_lse) {
-    const Tensor computed = result;
-    result.type = type;
-    converted = device->allocate(result.size_bytes(), meters.device);
-    result.data = converted.data();
-    device->convert(computed, result, is_lse ? std::numbers::ln2 : 1.0);
-  }
-  if (device->is_host()) return redistribution_of(tensor).to_slab(result, slab, layout);
-  staging_for(tensor, result).store(result, slab, layout);
+  if (type == result.type && !is_lse) return result;
+  const Tensor computed = result;
+  result.type = type;
+  memory = device->allocate(result.size_bytes(), meters.device);
+  result.data = memory.data();
+  device->convert(computed, result, is_lse ? std::numbers::ln2 : 1.0);
+  return result;
 }
 
-void RingAttention::load(ShardTensor tensor, std::span<const std::byte> slab) { state_->load(tensor, slab); }
+void RingAttention::load(ShardTensor tensor, std::span<const std::byte> slab) { state_->mover_of(tensor).load(slab, state_->loading(tensor)); }
+
+void RingAttention::load_in_pieces(ShardTensor tensor, const PieceReader& read) {
+  state_->mover_of(tensor).load_in_pieces(read, state_->loading(tensor));
+}
 
 void RingAttention::load_random(ShardTensor tensor, std::uint64_t seed) { state_->load_random(tensor, seed); }
 
@@ -447,7 +443,15 @@ void RingAttention::resume_at(Pass pass, std::int64_t lag) {
   state_->progress.resume();
 }
 
-void RingAttention::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) { state_->store(tensor, type, slab); }
+void RingAttention::store(ShardTensor tensor, ElementType type, std::span<std::byte> slab) {
+  Buffer converted;
+  state_->mover_of(tensor).store(state_->result_as(tensor, type, converted), slab);
+}
+
+void RingAttention::store_in_pieces(ShardTensor tensor, ElementType type, const PieceWriter& write) {
+  Buffer converted;
+  state_->mover_of(tensor).store_in_pieces(state_->result_as(tensor, type, converted), write);
+}
 
 const MemoryMeter& RingAttention::memory() const { return *state_->meters.host; }
 const MemoryMeter& RingAttention::gpu_memory() const {

@@ -13,6 +13,7 @@
 #include "ring/backend.h"
 #include "ring/memory_model.h"
 #include "ring/schedule.h"
+#include "ring/staging.h"
 #include "ring/transport.h"
 
 namespace hilbertring {
@@ -46,8 +47,8 @@ struct RingOptions {
   int num_threads = 1;                              ///< of the CPU's kernels on this rank, or of the host's part of a GPU's work
   ElementType output_type = ElementType::kFloat32;  ///< largest type that results will be stored as: for the memory prediction
   std::int64_t memory_limit_bytes = 0;              ///< of this rank's host memory; a prediction above it is refused with the figure; 0: no limit
-  std::int64_t staging_bytes = kStagingBytes;  ///< about what passes through the host's memory at a time on the way to and from a GPU; same on all
-  bool in_legs = false;                        ///< passes may be cut: memory for what moves then is part of the prediction; same on all
+  std::int64_t staging_bytes = kStagingBytes;       ///< most of a piece of a tensor on its way through the host's memory; same on all
+  bool in_legs = false;                             ///< passes may be cut: memory for what moves then is part of the prediction; same on all
   ProgressCallback progress = {};
 };
 
@@ -75,6 +76,9 @@ class RingAttention {
 
   /// Takes in q, k, v or do. Replaces what was there. (And the state between legs: see `resume_at`.)
   void load(ShardTensor tensor, std::span<const std::byte> slab);
+  /// Likewise from a reader that is asked for one run of the slab's tokens after the other (some may be empty): no whole slab is needed in memory. A
+  /// GPU copies one while the next is read.
+  void load_in_pieces(ShardTensor tensor, const PieceReader& read);
   /// Makes q, k, v or do on the spot, as `load` would take it in from a tensor of normal numbers: element i (row-major, [B, N, heads, D]) is
   /// normal_at(seed, tensor, i), rounded once to the problem's type. Nothing is sent, and nothing passes through the host where a GPU computes.
   void load_random(ShardTensor tensor, std::uint64_t seed);
@@ -93,6 +97,7 @@ class RingAttention {
   void resume_at(Pass pass, std::int64_t lag);
   /// Hands out a result as `type` (one rounding from what was computed in). kLse is float32 (float64 is allowed too).
   void store(ShardTensor tensor, ElementType type, std::span<std::byte> slab);
+  void store_in_pieces(ShardTensor tensor, ElementType type, const PieceWriter& write);
 
   /// Of the host; on the GPU besides: tensors, and what its kernels need for themselves (not predicted).
   const MemoryMeter& memory() const;

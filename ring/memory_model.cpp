@@ -1,6 +1,7 @@
 #include "ring/memory_model.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "core/cpu/cpu_attention.h"
 #include "ring/rank_times.h"
@@ -13,28 +14,36 @@ namespace hilbertring {
 
 namespace {
 
-std::int64_t redistribution_staging(const Schedule& schedule, std::int64_t heads, std::int64_t row_bytes) {
-  const Shape& shape = schedule.problem().shape;
-  return Redistribution::staging_bytes(shape.tokens, schedule.num_ranks(), shape.batch, heads, row_bytes);
-}
+/// Tensors of a kind, as they come or go.
+struct MovedTensor {
+  std::int64_t heads, columns;
+  ElementType type;
+  bool is_converted = false;
+
+  std::int64_t row_bytes() const { return columns * size_bytes(type); }
+};
 
 class Predictor {
  public:
   Predictor(const Schedule& schedule, Rank rank, ElementType output_type, std::int64_t staging_bytes, bool in_legs)
       : schedule_(schedule),
         problem_(schedule.problem()),
+        shape_(problem_.shape),
         rank_(rank),
         num_rows_(schedule.placement().num_rows(rank)),
         output_type_(output_type),
         staging_bytes_(staging_bytes),
-        in_legs_(in_legs),
-        is_converted_(output_type != arithmetic_type(problem_.type)) {}
+        in_legs_(in_legs) {}
 
   MemoryPrediction for_cpu(int num_threads) const {
     MemoryPrediction memory = bookkeeping();
     memory.shard_bytes = shard_bytes();
-    const std::int64_t output = staging(output_type_) + (is_converted_ ? tensor_bytes(output_type_) : 0);
-    memory.load_bytes = std::max({staging(problem_.type), output, lse_staging() + lse_bytes(), in_legs_ ? staging(state_type()) : 0});
+    memory.load_bytes = most_of_tensors(
+        [&](const MovedTensor& tensor) { return parts_bytes(tensor, uncut_slabs(shape_.tokens, schedule_.num_ranks())) + converted_bytes(tensor); });
+    memory.load_in_pieces_bytes = most_of_tensors([&](const MovedTensor& tensor) {
+      const SlabCut cut = cut_of(tensor);
+      return parts_bytes(tensor, cut) + shape_.batch * tensor.heads * tensor.row_bytes() * cut.tokens_per_piece + converted_bytes(tensor);
+    });
     const PassBytes bytes = pass_bytes(MessagePath::kHost);
     memory.pass_bytes = bytes.tensors + bytes.messages + bytes.tables + RankTimes::device_bytes(problem_, bytes.visitor_rows);
     memory.scratch_bytes = num_threads * cpu_scratch_bytes_per_thread(problem_.shape.head_dim, problem_.type);
@@ -44,14 +53,14 @@ class Predictor {
   /// Tensors pass through the host in pieces; so do all messages, unless devices are linked.
   RankMemory for_cuda(MessagePath path) const {
     RankMemory memory{.host = bookkeeping(), .gpu = {}};
-    const std::int64_t columns = problem_.shape.head_dim;
-    memory.host.load_bytes =
-        std::max({host_bytes_of_pieces(columns * size_bytes(problem_.type)), host_bytes_of_pieces(columns * size_bytes(output_type_)),
-                  host_bytes_of_pieces(size_bytes(ElementType::kFloat32)), in_legs_ ? host_bytes_of_pieces(columns * size_bytes(state_type())) : 0});
+    memory.host.load_bytes = most_of_tensors(
+        [&](const MovedTensor& tensor) { return Staging::size_bytes(cut_of(tensor), shape_.batch, tensor.heads, tensor.row_bytes()); });
+    memory.host.load_in_pieces_bytes = memory.host.load_bytes;
     memory.host.shard_bytes = 2 * RankTimes::host_bytes(problem_, num_rows_);
     memory.gpu.shard_bytes = shard_bytes();
     memory.gpu.setup_bytes = num_rows_ * static_cast<std::int64_t>(sizeof(std::int64_t));  // which tokens a random tensor takes
-    memory.gpu.load_bytes = std::max(is_converted_ ? tensor_bytes(output_type_) : 0, lse_bytes());
+    memory.gpu.load_bytes = most_of_tensors([&](const MovedTensor& tensor) { return converted_bytes(tensor); });
+    memory.gpu.load_in_pieces_bytes = memory.gpu.load_bytes;
     const PassBytes bytes = pass_bytes(path);
     const bool is_linked = path == MessagePath::kLinked;
     memory.host.pass_bytes = (is_linked ? 0 : bytes.messages) + bytes.tables + RankTimes::host_bytes(problem_, bytes.visitor_rows);
@@ -83,41 +92,59 @@ class Predictor {
     const bool has_two_orders = schedule_.orders().queries != schedule_.orders().keys;
     MemoryPrediction memory;
     memory.redistribution_bytes = (has_two_orders ? 2 : 1) * Redistribution::kept_bytes(num_rows_, slab, schedule_.num_ranks());
-    memory.setup_bytes = Redistribution::setup_bytes(num_rows_, slab) + num_rows_ * static_cast<std::int64_t>(sizeof(std::int64_t));
+    memory.setup_bytes =
+        Redistribution::setup_bytes(num_rows_, slab, schedule_.num_ranks()) + num_rows_ * static_cast<std::int64_t>(sizeof(std::int64_t));
     return memory;
   }
 
   ElementType state_type() const { return arithmetic_type(problem_.type); }
   std::int64_t shard_bytes() const { return Shard::size_bytes(problem_, num_rows_) + 2 * RankTimes::device_bytes(problem_, num_rows_); }
-  /// Of the largest tensor in the shard, as `type`.
-  std::int64_t tensor_bytes(ElementType type) const {
-    return problem_.shape.batch * problem_.shape.heads * num_rows_ * problem_.shape.head_dim * size_bytes(type);
+
+  /// Inputs, results, and between legs the state. lse is always converted: it is computed to the base 2.
+  std::vector<MovedTensor> moved_tensors() const {
+    const bool is_converted = output_type_ != state_type();
+    std::vector<MovedTensor> tensors{{shape_.heads, 1, ElementType::kFloat32, true}};
+    if (in_legs_) tensors.push_back({shape_.heads, 1, state_type()});
+    for (const std::int64_t heads : {shape_.heads, shape_.kv_heads}) {
+      tensors.push_back({heads, shape_.head_dim, problem_.type});
+      const bool is_result = heads == shape_.heads || problem_.with_gradient;
+      if (is_result) tensors.push_back({heads, shape_.head_dim, output_type_, is_converted});
+      if (is_result && in_legs_) tensors.push_back({heads, shape_.head_dim, state_type()});
+    }
+    return tensors;
   }
-  /// What it takes to bring a tensor of all query heads to the device, or back.
-  std::int64_t host_bytes_of_pieces(std::int64_t row_bytes) const {
-    const Shape& shape = problem_.shape;
-    const std::int64_t heads = heads_per_piece(shape.batch, shape.heads, schedule_.placement().max_rows(), row_bytes, staging_bytes_);
-    return Staging::size_bytes(shape.batch, shape.heads, num_rows_, row_bytes, heads) + redistribution_staging(schedule_, heads, row_bytes);
+  template <class BytesOf>
+  std::int64_t most_of_tensors(const BytesOf& bytes_of) const {
+    std::int64_t most = 0;
+    for (const MovedTensor& tensor : moved_tensors()) most = std::max<std::int64_t>(most, bytes_of(tensor));
+    return most;
   }
-  std::int64_t lse_bytes() const { return problem_.shape.batch * problem_.shape.heads * num_rows_ * size_bytes(ElementType::kFloat32); }
-  std::int64_t staging(ElementType type) const {
-    return redistribution_staging(schedule_, problem_.shape.heads, problem_.shape.head_dim * size_bytes(type));
+  SlabCut cut_of(const MovedTensor& tensor) const {
+    return cut_slabs(shape_.tokens, schedule_.num_ranks(), shape_.batch * tensor.heads * tensor.row_bytes(), staging_bytes_);
   }
-  std::int64_t lse_staging() const { return redistribution_staging(schedule_, problem_.shape.heads, size_bytes(ElementType::kFloat32)); }
+  std::int64_t parts_bytes(const MovedTensor& tensor, const SlabCut& cut) const {
+    return Redistribution::staging_bytes(cut, shape_.batch, tensor.heads, tensor.row_bytes());
+  }
+  /// A second shard of the tensor, in the type that is asked for.
+  std::int64_t converted_bytes(const MovedTensor& tensor) const {
+    return tensor.is_converted ? shape_.batch * tensor.heads * num_rows_ * tensor.row_bytes() : 0;
+  }
 
   const Schedule& schedule_;
   const Problem& problem_;
+  const Shape& shape_;
   Rank rank_;
   std::int64_t num_rows_;
   ElementType output_type_;
   std::int64_t staging_bytes_;
   bool in_legs_;
-  bool is_converted_;
 };
 
 }  // namespace
 
-std::int64_t MemoryPrediction::peak_bytes() const { return shard_bytes + redistribution_bytes + std::max({setup_bytes, load_bytes, pass_bytes}); }
+std::int64_t MemoryPrediction::peak_with(std::int64_t loading_bytes) const {
+  return shard_bytes + redistribution_bytes + std::max({setup_bytes, loading_bytes, pass_bytes});
+}
 
 RankMemory predict_memory(const Schedule& schedule, Rank rank, MessagePath path, int num_threads, ElementType output_type, std::int64_t staging_bytes,
                           bool in_legs) {

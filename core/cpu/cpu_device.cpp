@@ -104,6 +104,17 @@ class CpuDevice final : public ComputeDevice {
     if (num_bytes > 0) std::memcpy(host, device, static_cast<std::size_t>(num_bytes));
   }
 
+  void copy_listed_rows(RowCopy direction, std::byte* device, const ListedRows& rows, std::byte* host) override {
+    const auto row_bytes = static_cast<std::size_t>(rows.row_bytes);
+    for (const RowOffsets& offset : rows.offsets) {
+      for (std::int64_t h = 0; h < rows.heads; ++h) {
+        std::byte* const on_device = device + offset.on_device + h * rows.device_head_stride;
+        std::byte* const on_host = host + offset.on_host + h * rows.host_head_stride;
+        direction == RowCopy::kPack ? std::memcpy(on_host, on_device, row_bytes) : std::memcpy(on_device, on_host, row_bytes);
+      }
+    }
+  }
+
   void copy_rows(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message) override {
     const std::int64_t num_words = ceil_div(tensor.rows, 64);
     const auto row_bytes = static_cast<std::size_t>(tensor.row_bytes());

@@ -94,6 +94,9 @@ class CudaDevice final : public ComputeDevice {
   void convert(const ConstTensor& src, const Tensor& dst, double factor) override { launch_convert(src, dst, factor, queues_.compute.get()); }
   void copy_in(std::byte* device, const std::byte* host, std::int64_t num_bytes) override { copy(device, host, num_bytes, cudaMemcpyHostToDevice); }
   void copy_out(std::byte* host, const std::byte* device, std::int64_t num_bytes) override { copy(host, device, num_bytes, cudaMemcpyDeviceToHost); }
+  void copy_listed_rows(RowCopy direction, std::byte* device, const ListedRows& rows, std::byte* host) override {
+    launch_copy_listed_rows(direction, device, rows, host, queues_.compute.get());
+  }
   void copy_rows(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message) override {
     launch_copy_rows(direction, tensor, table, message, queues_.transfer.get());
   }

@@ -87,6 +87,55 @@ void launch_copy(RowCopy direction, const Tensor& tensor, const RowTable& table,
   launch_checked(copy_rows<Unit>, ceil_div(tensor.rows, 64), kThreads, 0, stream, parameters, static_cast<unsigned>(tensor.batch * tensor.heads));
 }
 
+/// Strides count units.
+template <class Unit>
+struct CopyListedRowsParameters {
+  Unit* device;
+  Unit* host;
+  const RowOffsets* offsets;
+  std::int64_t num_rows, heads, units_per_row;
+  std::int64_t device_head_stride, host_head_stride;
+  bool is_packing;
+};
+
+/// What neighbouring threads touch lies together in the host's memory wherever it can: the bus moves whole lines. Heads that follow each other there
+/// (rows of tokens) go before rows; where a head has its rows together (one number each), rows go first.
+template <class Unit>
+__global__ void copy_listed_rows(const __grid_constant__ CopyListedRowsParameters<Unit> p) {
+  const std::int64_t units = p.units_per_row;
+  const bool are_heads_together = p.host_head_stride == units;
+  for (std::int64_t i = first_index(); i < p.num_rows * p.heads * units; i += index_step()) {
+    const std::int64_t unit = i % units, head_row = i / units;
+    const std::int64_t head = are_heads_together ? head_row % p.heads : head_row / p.num_rows;
+    const RowOffsets offset = p.offsets[are_heads_together ? head_row / p.heads : head_row % p.num_rows];
+    Unit* const on_device = p.device + offset.on_device / static_cast<std::int64_t>(sizeof(Unit)) + head * p.device_head_stride + unit;
+    Unit* const on_host = p.host + offset.on_host / static_cast<std::int64_t>(sizeof(Unit)) + head * p.host_head_stride + unit;
+    if (p.is_packing) {
+      *on_host = *on_device;
+    } else {
+      *on_device = *on_host;
+    }
+  }
+}
+
+template <class Unit>
+void launch_listed_copy(RowCopy direction, std::byte* device, const ListedRows& rows, std::byte* host, cudaStream_t stream) {
+  constexpr std::int64_t kUnitBytes = sizeof(Unit);
+  const CopyListedRowsParameters<Unit> parameters{.device = reinterpret_cast<Unit*>(device),
+                                                  .host = reinterpret_cast<Unit*>(host),
+                                                  .offsets = rows.offsets.data(),
+                                                  .num_rows = static_cast<std::int64_t>(rows.offsets.size()),
+                                                  .heads = rows.heads,
+                                                  .units_per_row = rows.row_bytes / kUnitBytes,
+                                                  .device_head_stride = rows.device_head_stride / kUnitBytes,
+                                                  .host_head_stride = rows.host_head_stride / kUnitBytes,
+                                                  .is_packing = direction == RowCopy::kPack};
+  const std::int64_t num_units = parameters.num_rows * parameters.heads * parameters.units_per_row;
+  launch_checked(copy_listed_rows<Unit>, blocks_for(num_units), kThreads, 0, stream, parameters);
+}
+
+bool is_at_16_bytes(const std::byte* memory) { return reinterpret_cast<std::uintptr_t>(memory) % 16 == 0; }
+
 }  // namespace
 
 void launch_fill(const Tensor& tensor, double value, cudaStream_t stream) {
@@ -109,8 +158,17 @@ void launch_convert(const ConstTensor& src, const Tensor& dst, double factor, cu
 
 void launch_copy_rows(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message, cudaStream_t stream) {
   // Messages begin at multiples of 16 bytes, but a tensor of one number per row may leave its successors at 4.
-  if (tensor.row_bytes() % 16 == 0 && reinterpret_cast<std::uintptr_t>(message) % 16 == 0) return launch_copy<uint4>(direction, tensor, table, message, stream);
+  if (tensor.row_bytes() % 16 == 0 && is_at_16_bytes(message)) return launch_copy<uint4>(direction, tensor, table, message, stream);
   launch_copy<std::uint32_t>(direction, tensor, table, message, stream);
+}
+
+void launch_copy_listed_rows(RowCopy direction, std::byte* device, const ListedRows& rows, std::byte* host, cudaStream_t stream) {
+  if (rows.offsets.empty()) return;
+  // Offsets and strides are whole rows, or whole heads of rows.
+  if (rows.row_bytes % 16 == 0 && is_at_16_bytes(device) && is_at_16_bytes(host)) {
+    return launch_listed_copy<uint4>(direction, device, rows, host, stream);
+  }
+  launch_listed_copy<std::uint32_t>(direction, device, rows, host, stream);
 }
 
 }  // namespace hilbertring

@@ -58,10 +58,11 @@ void launch_extremes(const ExtremesTask* tasks, std::int64_t num_tasks, const Ti
 void launch_finish(const ForwardOperands& operands, cudaStream_t stream);
 void launch_dot_rows(const Tensor& delta, const ConstTensor& d_o, const ConstTensor& o, cudaStream_t stream);
 
-/// `ComputeDevice::fill`, `fill_random`, `convert` and `copy_rows`.
+/// `ComputeDevice::fill`, `fill_random`, `convert`, `copy_rows` and `copy_listed_rows`.
 void launch_fill(const Tensor& tensor, double value, cudaStream_t stream);
 void launch_fill_random(const Tensor& tensor, const RandomRows& rows, cudaStream_t stream);
 void launch_convert(const ConstTensor& src, const Tensor& dst, double factor, cudaStream_t stream);
 void launch_copy_rows(RowCopy direction, const Tensor& tensor, const RowTable& table, std::byte* message, cudaStream_t stream);
+void launch_copy_listed_rows(RowCopy direction, std::byte* device, const ListedRows& rows, std::byte* host, cudaStream_t stream);
 
 }  // namespace hilbertring

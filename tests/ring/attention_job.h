@@ -105,7 +105,8 @@ inline void require_predicted(std::int64_t peak_bytes, MemoryPrediction predicti
   }
 }
 
-enum class InputSource { kLoaded, kMadeOnTheSpot };
+/// In pieces: results too, and both in many.
+enum class InputSource { kLoaded, kReadInPieces, kMadeOnTheSpot };
 
 inline void load_inputs(RingAttention& attention, const Problem& problem, std::uint64_t seed, Range<SequenceIndex> tokens, InputSource source) {
   std::vector<ShardTensor> inputs{ShardTensor::kQ, ShardTensor::kK, ShardTensor::kV};
@@ -113,10 +114,30 @@ inline void load_inputs(RingAttention& attention, const Problem& problem, std::u
   for (const ShardTensor t : inputs) {
     if (source == InputSource::kMadeOnTheSpot) {
       attention.load_random(t, seed);
+    } else if (source == InputSource::kReadInPieces) {
+      attention.load_in_pieces(t, [&](Range<SequenceIndex> piece, std::span<std::byte> bytes) {
+        const std::vector<std::byte> rows = input_slab(problem, seed, t, piece);
+        if (rows.size() != bytes.size()) throw std::runtime_error("a piece of another size than its tokens need");
+        std::ranges::copy(rows, bytes.begin());
+      });
     } else {
       attention.load(t, input_slab(problem, seed, t, tokens));
     }
   }
+}
+
+/// Hands out a result and puts it in its place.
+inline void store_result(RingAttention& attention, const Problem& problem, ShardTensor t, Range<SequenceIndex> tokens, InputSource source,
+                         WholeResult& result, std::mutex& mutex) {
+  const ElementType type = t == ShardTensor::kLse ? ElementType::kFloat32 : arithmetic_type(problem.type);
+  const auto place = [&](Range<SequenceIndex> run, std::span<const std::byte> rows) {
+    const std::lock_guard lock(mutex);
+    place_slab(problem, t, run, {rows.begin(), rows.end()}, result.tensors[t]);
+  };
+  if (source == InputSource::kReadInPieces) return attention.store_in_pieces(t, type, place);
+  std::vector<std::byte> slab = empty_slab(problem, t, tokens);
+  attention.store(t, type, slab);
+  place(tokens, slab);
 }
 
 /// Runs the problem on one rank of a job and adds its share of the results. What the ring promised is checked on the way.
@@ -126,7 +147,9 @@ inline void run_rank(Transport& transport, const std::shared_ptr<const Schedule>
   const Shape& shape = problem.shape;
   const Range<SequenceIndex> tokens = sequence_slab(shape.tokens, transport.num_ranks(), transport.rank());
   const ElementType real = arithmetic_type(problem.type);
-  RingAttention attention(transport, schedule, backend_under_test().options(transport.rank(), num_threads, real));
+  RingOptions options = backend_under_test().options(transport.rank(), num_threads, real);
+  if (source == InputSource::kReadInPieces) options.staging_bytes = 2048;
+  RingAttention attention(transport, schedule, options);
   load_inputs(attention, problem, seed, tokens, source);
 
   std::vector<ShardTensor> outputs{ShardTensor::kO, ShardTensor::kLse};
@@ -138,13 +161,10 @@ inline void run_rank(Transport& transport, const std::shared_ptr<const Schedule>
     if (report.sent_bytes != report.predicted_bytes) throw std::runtime_error("backward: sent bytes differ from the prediction");
     outputs.insert(outputs.end(), {ShardTensor::kDq, ShardTensor::kDk, ShardTensor::kDv});
   }
-  for (const ShardTensor t : outputs) {
-    std::vector<std::byte> slab = empty_slab(problem, t, tokens);
-    attention.store(t, t == ShardTensor::kLse ? ElementType::kFloat32 : real, slab);
-    const std::lock_guard lock(mutex);
-    place_slab(problem, t, tokens, slab, result.tensors[t]);
-  }
-  require_predicted(attention.memory().peak_bytes(), attention.predicted_memory().host);
+  for (const ShardTensor t : outputs) store_result(attention, problem, t, tokens, source, result, mutex);
+  MemoryPrediction on_host = attention.predicted_memory().host;
+  if (source == InputSource::kReadInPieces) on_host.load_bytes = on_host.load_in_pieces_bytes;
+  require_predicted(attention.memory().peak_bytes(), on_host);
   require_predicted(attention.gpu_memory().peak_bytes(), attention.predicted_memory().gpu);
   const std::lock_guard lock(mutex);
   result.allowed_pairs += allowed_pairs;

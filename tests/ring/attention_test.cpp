@@ -161,6 +161,20 @@ TEST_F(RingAttentionTest, InputsMadeOnTheSpotAreTheNumbersThatCouldBeLoaded) {
   }
 }
 
+TEST_F(RingAttentionTest, TensorsInPiecesGiveTheSameBitsInThePredictedMemory) {
+  for (std::uint64_t seed = 3100; seed < 3140; ++seed) {
+    const std::int64_t ranks = 1 + static_cast<std::int64_t>(seed / 4 % 4);
+    Problem problem = random_problem(seed, ranks);
+    problem.type = static_cast<ElementType>(seed % 4);
+    SCOPED_TRACE(describe(seed, problem));
+
+    const WholeResult whole = run_on_loopback(problem, seed, ranks);
+    const WholeResult in_pieces = run_on_loopback(problem, seed, ranks, 1, InputSource::kReadInPieces);
+
+    ASSERT_TRUE(in_pieces == whole);
+  }
+}
+
 TEST_F(RingAttentionTest, AllowedPairsOfAllRanksAreThePatternsPairs) {
   for (std::uint64_t seed = 0; seed < 100; ++seed) {
     const Problem problem = random_problem(seed, 3);

@@ -5,83 +5,27 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <numeric>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "core/cpu/cpu_device.h"
 #include "core/error.h"
-#include "core/random.h"
-#include "ring/staging.h"
 #include "tests/ring/jobs.h"
+#include "tests/ring/whole_tensors.h"
 
 namespace hilbertring {
 namespace {
 
+using testing::cut_rows;
+using testing::expected_shard;
+using testing::expected_slab;
+using testing::kSizes;
 using testing::run_in_jobs;
-
-struct Sizes {
-  std::int64_t tokens, batch, heads, columns;
-};
-constexpr Sizes kSizes[] = {{1, 1, 1, 1}, {2, 2, 3, 2}, {5, 1, 1, 8}, {64, 1, 2, 8}, {1000, 3, 5, 8}, {1013, 2, 1, 1}};
-
-std::vector<std::int64_t> shuffled_tokens(std::int64_t num_tokens, std::uint64_t seed) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(num_tokens));
-  std::iota(order.begin(), order.end(), 0);
-  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random_bits(seed, 0, i) % i]);
-  return order;
-}
-
-/// Rank r's part of the order, cut at random places, so that shards are of any length, also empty.
-std::vector<std::int64_t> cut_rows(const std::vector<std::int64_t>& order, const Transport& transport, std::uint64_t seed) {
-  std::vector<std::size_t> cuts = {0, order.size()};
-  for (std::int64_t r = 1; r < transport.num_ranks(); ++r) cuts.push_back(random_bits(seed, 1, static_cast<std::uint64_t>(r)) % (order.size() + 1));
-  std::ranges::sort(cuts);
-  const auto me = static_cast<std::size_t>(transport.rank().value);
-  return {order.begin() + static_cast<std::ptrdiff_t>(cuts[me]), order.begin() + static_cast<std::ptrdiff_t>(cuts[me + 1])};
-}
-
-/// Number of the entry in a file's [B, N, H, D].
-std::int64_t entry(const Sizes& s, std::int64_t b, std::int64_t t, std::int64_t h, std::int64_t d) {
-  return ((b * s.tokens + t) * s.heads + h) * s.columns + d;
-}
-
-std::vector<std::int64_t> expected_slab(const Sizes& s, Range<SequenceIndex> slab, SlabLayout layout) {
-  std::vector<std::int64_t> values(static_cast<std::size_t>(s.batch * slab.size() * s.heads * s.columns));
-  for (std::int64_t b = 0; b < s.batch; ++b) {
-    for (std::int64_t i = 0; i < slab.size(); ++i) {
-      for (std::int64_t h = 0; h < s.heads; ++h) {
-        const std::int64_t row = layout == SlabLayout::kTokenMajor ? (b * slab.size() + i) * s.heads + h : (b * s.heads + h) * slab.size() + i;
-        for (std::int64_t d = 0; d < s.columns; ++d) {
-          values[static_cast<std::size_t>(row * s.columns + d)] = entry(s, b, slab.begin.value + i, h, d);
-        }
-      }
-    }
-  }
-  return values;
-}
-
-std::vector<std::int64_t> expected_shard(const Sizes& s, std::span<const std::int64_t> rows) {
-  std::vector<std::int64_t> values;
-  for (std::int64_t b = 0; b < s.batch; ++b) {
-    for (std::int64_t h = 0; h < s.heads; ++h) {
-      for (const std::int64_t token : rows) {
-        for (std::int64_t d = 0; d < s.columns; ++d) values.push_back(entry(s, b, token, h, d));
-      }
-    }
-  }
-  return values;
-}
-
-/// Eight-byte elements of any type will do: rows are moved as bytes.
-template <class Byte, class Values>
-BasicTensor<Byte> shard_view(Values& values, const Sizes& s, std::int64_t num_rows) {
-  return {reinterpret_cast<Byte*>(values.data()), ElementType::kFloat64, s.batch, s.heads, num_rows, s.columns};
-}
+using testing::shard_view;
+using testing::shuffled_tokens;
+using testing::Sizes;
 
 void expect_exact_both_ways(Transport& transport, const Sizes& s, SlabLayout layout, std::uint64_t seed, int num_threads = 1) {
   SCOPED_TRACE("N " + std::to_string(s.tokens) + ", seed " + std::to_string(seed) + ", rank " + std::to_string(transport.rank().value));
@@ -154,35 +98,6 @@ TEST(Redistribution, TokensLongerThanAPartArriveExactly) {
 
 TEST(Redistribution, ThreadsChangeNothing) {
   run_in_jobs([](Transport& transport) { expect_exact_both_ways(transport, {3000, 2, 4, 16}, SlabLayout::kTokenMajor, 6, 3); });
-}
-
-TEST(Staging, TensorsThatComeInPiecesArriveExactlyBothWays) {
-  run_in_jobs([](Transport& transport) {
-    for (const Sizes& s : kSizes) {
-      for (const std::int64_t num_heads : {std::int64_t{1}, std::int64_t{2}, s.heads}) {
-        for (const SlabLayout layout : {SlabLayout::kTokenMajor, SlabLayout::kHeadMajor}) {
-          if (num_heads > s.heads) continue;
-          SCOPED_TRACE("N " + std::to_string(s.tokens) + ", " + std::to_string(num_heads) + " heads a piece");
-          const std::vector<std::int64_t> rows = cut_rows(shuffled_tokens(s.tokens, 8), transport, 8);
-          const Redistribution redistribution(transport, s.tokens, rows);
-          const std::vector<std::int64_t> slab = expected_slab(s, redistribution.slab(), SlabLayout::kTokenMajor);
-          const std::vector<std::int64_t> back = expected_slab(s, redistribution.slab(), layout);
-          std::vector<std::int64_t> shard(expected_shard(s, rows).size(), -1), moved_back(back.size(), -1);
-          const auto on_device = shard_view<std::byte>(shard, s, static_cast<std::int64_t>(rows.size()));
-          const std::unique_ptr<ComputeDevice> device = make_cpu_device(1);
-          const auto meter = std::make_shared<MemoryMeter>();
-
-          Staging staging(redistribution, *device, on_device, num_heads, meter);
-          staging.load(std::as_bytes(std::span(slab)), on_device);
-          staging.store(on_device, std::as_writable_bytes(std::span(moved_back)), layout);
-
-          EXPECT_TRUE(shard == expected_shard(s, rows));
-          EXPECT_TRUE(moved_back == back);
-          EXPECT_EQ(meter->peak_bytes(), Staging::size_bytes(s.batch, s.heads, on_device.rows, s.columns * 8, num_heads));
-        }
-      }
-    }
-  });
 }
 
 TEST(Redistribution, TwoByteRowsArriveExactly) {
@@ -305,8 +220,8 @@ TEST(Redistribution, PredictedMemoryEqualsPeak) {
 
       const std::int64_t num_slab = redistribution.slab().size();
       const std::int64_t kept = Redistribution::kept_bytes(num_rows, num_slab, transport.num_ranks());
-      const std::int64_t setup = Redistribution::setup_bytes(num_rows, num_slab);
-      const std::int64_t staging = Redistribution::staging_bytes(s.tokens, transport.num_ranks(), s.batch, s.heads, s.columns * 8);
+      const std::int64_t setup = Redistribution::setup_bytes(num_rows, num_slab, transport.num_ranks());
+      const std::int64_t staging = Redistribution::staging_bytes(uncut_slabs(s.tokens, transport.num_ranks()), s.batch, s.heads, s.columns * 8);
       EXPECT_EQ(meter->current_bytes(), kept);
       EXPECT_EQ(setup_peak, kept + setup);
       EXPECT_EQ(meter->peak_bytes(), kept + std::max(setup, staging));
