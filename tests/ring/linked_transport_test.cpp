@@ -137,6 +137,13 @@ TEST_P(LinkedTransportTest, AMessageThatNeverComesIsReportedAndNobodyHangs) {
   TearDown();
   connect(std::chrono::seconds(2));
   const Buffer out = filled(1, 1000), in = filled(2, 1000);
+  // First a message that does come: NCCL connects ranks with their first one, which fails otherwise.
+  link_->begin();
+  link_->send(out.bytes(), rank(1), 0);
+  link_->receive(in.bytes(), rank(-1), 0);
+  link_->end();
+  device_->wait();
+
   // Rank 1 receives what rank 0 never sends: its stream waits.
   std::optional<Error> error;
   if (host_->rank() == Rank(1)) {
