@@ -47,9 +47,14 @@ OptionGroup backend_options() {
            {"share-gpus", "", "let several ranks share a GPU (for tests; slower than one rank)"}}};
 }
 
-BackendChoice choose_backend(const Job& job, const Arguments& arguments, std::int64_t virtual_ranks) {
-  const std::string name = arguments.text("backend").value_or("auto");
+std::string backend_name(const Arguments& arguments) {
+  std::string name = arguments.text("backend").value_or("auto");
   if (name != "auto" && name != "cpu" && name != "cuda") throw usage_error("--backend is '" + name + "', but must be one of auto, cpu, cuda");
+  return name;
+}
+
+BackendChoice choose_backend(const Job& job, const Arguments& arguments, std::int64_t virtual_ranks) {
+  const std::string name = backend_name(arguments);
   if (name == "cpu") return {};
   if (name == "cuda" && !has_cuda_build()) {
     throw failure("--backend is 'cuda', but this program was built without CUDA: build it where nvcc is found, or use --backend cpu");

@@ -26,6 +26,9 @@ struct BackendChoice {
 /// --backend and --share-gpus.
 OptionGroup backend_options();
 
+/// What --backend says: auto (also if nothing), cpu or cuda. Throws usage_error for anything else.
+std::string backend_name(const Arguments& arguments);
+
 /// Collective over the job. `virtual_ranks`: ranks in this process (loopback), 0 if each MPI rank is one. A GPU is one rank's unless --share-gpus is
 /// given. Throws usage_error for an unknown backend, Error(kFailure) for cuda where a rank would have no GPU of its own.
 BackendChoice choose_backend(const Job& job, const Arguments& arguments, std::int64_t virtual_ranks);

@@ -92,10 +92,8 @@ Problem problem_of_row(const Arguments& arguments, const std::string& size, cons
                   .specification = {},
                   .with_gradient = !arguments.has("no-gradient")};
   const Arguments of_row = preset.empty() ? arguments : arguments.with("preset", preset);
-  require_pattern(of_row, "bench");
   std::ostream nowhere(nullptr);  // presets are many here, and each row says what it does
-  problem.specification = with_pattern_options({}, of_row, problem.shape, nowhere);
-  if (problem.specification.curve == Curve::kFile) throw usage_error("curve is 'file', but bench reads no case file; give another curve");
+  problem.specification = pattern_from(of_row, problem.shape, "bench", nowhere);
   return problem;
 }
 

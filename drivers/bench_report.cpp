@@ -1,7 +1,6 @@
 #include "drivers/bench_report.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -26,7 +25,7 @@ double gigabytes_per_second(const PassFigures& figures, const BenchSetting& sett
   return seconds > 0 ? static_cast<double>(figures.sent_bytes) / static_cast<double>(setting.num_ranks) / seconds * 1e-9 : 0.0;
 }
 
-std::string percent_text(const std::optional<double>& share) { return share ? format_number(std::round(100 * *share), 4) + " %" : "-"; }
+std::string percent_text(const std::optional<double>& share) { return share ? format_percent(*share) : "-"; }
 
 /// How long ranks compute on average, as a share of what the slowest takes. nullopt where one is alone.
 std::optional<double> balance(const PassFigures& figures, const BenchSetting& setting) {

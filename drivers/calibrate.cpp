@@ -73,20 +73,6 @@ class OutputFile {
   std::optional<RemovedOnSignal> removed_on_signal_;  ///< the partial file, on the first rank
 };
 
-/// The ranks of this rank's node.
-class NodeRanks {
- public:
-  explicit NodeRanks(const Job& job) { MPI_Comm_split_type(job.communicator(), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &communicator_); }
-  ~NodeRanks() { MPI_Comm_free(&communicator_); }
-  NodeRanks(const NodeRanks&) = delete;
-  NodeRanks& operator=(const NodeRanks&) = delete;
-
-  MPI_Comm communicator() const { return communicator_; }
-
- private:
-  MPI_Comm communicator_ = MPI_COMM_NULL;
-};
-
 class Calibration {
  public:
   Calibration(Job& job, const Arguments& arguments) : job_(job), layout_(choose_layout(job, arguments)) {
@@ -153,7 +139,7 @@ class Calibration {
   }
 
   bool measure_within_nodes(Rates& rates) {
-    const NodeRanks node(job_);
+    const NodeRanks node(job_.communicator());
     LinkRates slowest{.bytes_per_second = std::numeric_limits<double>::infinity(), .seconds_per_message = 0};
     bool is_good = true;
     {

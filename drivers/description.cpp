@@ -40,9 +40,8 @@ std::string describe_causality(const Specification& specification) {
 }
 
 std::string describe_grid(const Specification& specification, std::int64_t run_length) {
-  const std::vector<std::int64_t> sides = specification.grid.empty() ? default_grid(run_length) : specification.grid;
   std::string text;
-  for (const std::int64_t side : sides) text += (text.empty() ? "" : " x ") + format_count(side);
+  for (const std::int64_t side : grid_of_run(specification, run_length)) text += (text.empty() ? "" : " x ") + format_count(side);
   return text;
 }
 
@@ -76,9 +75,8 @@ std::string describe_order(const Specification& specification, std::int64_t num_
   if (specification.curve == Curve::kIdentity) return curve_name(specification.curve);
   std::string text = curve_name(specification.curve);
   if (specification.curve != Curve::kFile) {
-    const bool has_runs = specification.curve_chunk > 0 && specification.curve_chunk < num_tokens;
-    const std::int64_t run_length = has_runs ? specification.curve_chunk : num_tokens;
-    text += " over " + std::string(has_runs ? "each run of " : "") + format_count(run_length) + " tokens on a " +
+    const std::int64_t run_length = curve_run_length(specification, num_tokens);
+    text += " over " + std::string(run_length < num_tokens ? "each run of " : "") + format_count(run_length) + " tokens on a " +
             describe_grid(specification, run_length) + " grid";
   }
   return text + (specification.curve_on == CurveOn::kQkv ? ", for q, k and v" : ", for k and v; q in sequence order");

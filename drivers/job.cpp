@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <iostream>
 #include <thread>
-#include <tuple>
 #include <vector>
 
 #include "drivers/machine.h"
@@ -19,23 +18,28 @@ namespace {
 
 constexpr auto kMeetingTime = std::chrono::seconds(3);
 
-/// Size of this node's part of the communicator, and the rank's number in it.
-std::pair<int, int> place_on_node(MPI_Comm communicator) {
-  MPI_Comm node = MPI_COMM_NULL;
-  MPI_Comm_split_type(communicator, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  int count = 1, rank = 0;
-  MPI_Comm_size(node, &count);
-  MPI_Comm_rank(node, &rank);
-  MPI_Comm_free(&node);
-  return {count, rank};
-}
-
 std::int64_t reduced(std::int64_t value, MPI_Op operation, MPI_Comm communicator) {
   MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, operation, communicator);
   return value;
 }
 
 }  // namespace
+
+NodeRanks::NodeRanks(MPI_Comm job) { MPI_Comm_split_type(job, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &communicator_); }
+
+NodeRanks::~NodeRanks() { MPI_Comm_free(&communicator_); }
+
+int NodeRanks::count() const {
+  int count = 1;
+  MPI_Comm_size(communicator_, &count);
+  return count;
+}
+
+int NodeRanks::rank() const {
+  int rank = 0;
+  MPI_Comm_rank(communicator_, &rank);
+  return rank;
+}
 
 // MPI's own error handler ends the job on any error in the few calls here; the transports handle theirs.
 Job::Job(int& argc, char**& argv) {
@@ -52,7 +56,9 @@ Job::Job(int& argc, char**& argv) {
   MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
   MPI_Comm_size(MPI_COMM_WORLD, &num_ranks_);
   MPI_Comm_dup(MPI_COMM_WORLD, &errors_);
-  std::tie(ranks_on_node_, rank_on_node_) = place_on_node(MPI_COMM_WORLD);
+  const NodeRanks node(MPI_COMM_WORLD);
+  ranks_on_node_ = node.count();
+  rank_on_node_ = node.rank();
 }
 
 Job::~Job() {

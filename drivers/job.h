@@ -11,6 +11,23 @@
 
 namespace hilbertring {
 
+/// The ranks of an MPI job that are on this rank's node.
+class NodeRanks {
+ public:
+  /// Collective over the job's ranks.
+  explicit NodeRanks(MPI_Comm job);
+  NodeRanks(const NodeRanks&) = delete;
+  NodeRanks& operator=(const NodeRanks&) = delete;
+  ~NodeRanks();
+
+  MPI_Comm communicator() const { return communicator_; }
+  int count() const;
+  int rank() const;
+
+ private:
+  MPI_Comm communicator_ = MPI_COMM_NULL;
+};
+
 /// The MPI job that this process belongs to: one rank, unless it was started by mpirun or srun. Initialises MPI, and finalises it when destroyed.
 ///
 /// How a job ends with an error: if all ranks have one within a few seconds (an error that they agreed on), rank 0 prints it and every rank ends with

@@ -69,6 +69,13 @@ void require_pattern(const Arguments& arguments, const std::string& command) {
   throw usage_error(command + " needs a pattern: --preset, or --segment-lengths and --dilation-rates");
 }
 
+Specification pattern_from(const Arguments& arguments, const Shape& shape, const std::string& command, std::ostream& out) {
+  require_pattern(arguments, command);
+  Specification specification = with_pattern_options({}, arguments, shape, out);
+  if (specification.curve == Curve::kFile) throw usage_error("curve is 'file', but " + command + " reads no case file; give another curve");
+  return specification;
+}
+
 const OptionGroup& shape_options() {
   static const OptionGroup group = {"Shape",
                                     {{"tokens", "N", "tokens of the sequence"},

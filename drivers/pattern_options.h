@@ -15,7 +15,10 @@ const OptionGroup& pattern_options();
 /// presets know nothing, stay as they are; single keys come after it. A preset's meaning is printed. Does not validate.
 Specification with_pattern_options(Specification base, const Arguments& arguments, const Shape& shape, std::ostream& out);
 
-/// For commands that start from nothing. Throws usage_error unless a preset or segment lengths and dilation rates are given.
+/// The same for a command that starts from nothing and reads no case. Throws usage_error unless a preset or segment lengths and dilation rates are
+/// given, and for an order that only a case has.
+Specification pattern_from(const Arguments& arguments, const Shape& shape, const std::string& command, std::ostream& out);
+/// The first of these two refusals.
 void require_pattern(const Arguments& arguments, const std::string& command);
 
 /// --batch, --tokens, --heads, --kv-heads, --head-dim: the shape of a problem that no file tells.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "drivers/backend_choice.h"
 #include "drivers/case_problem.h"
 #include "drivers/checkpoint.h"
 #include "drivers/commands.h"
@@ -32,10 +33,7 @@ void refuse_beside_case(const Arguments& arguments) {
 
 /// GPUs of a job that is planned are a rank's own each, and linked.
 MessagePath path_of_backend(const Arguments& arguments, std::int64_t num_gpus, Backend otherwise) {
-  const std::string name = arguments.text("backend").value_or("auto");
-  if (name != "auto" && name != "cpu" && name != "cuda") {
-    throw usage_error("--backend is '" + name + "', but plan knows auto, cpu and cuda");
-  }
+  const std::string name = backend_name(arguments);
   const bool is_on_gpus = name == "cuda" || (name == "auto" && (num_gpus > 0 || otherwise == Backend::kCuda));
   if (!is_on_gpus && arguments.has("check-gpu-memory")) throw usage_error("--check-gpu-memory needs --backend cuda");
   return is_on_gpus ? MessagePath::kLinked : MessagePath::kHost;
@@ -52,9 +50,7 @@ Problem problem_of_options(const Arguments& arguments, std::ostream& notes) {
                   .type = parse_element_type(arguments.text("type").value_or("float32")),
                   .specification = {},
                   .with_gradient = arguments.has("gradient")};
-  require_pattern(arguments, "plan");
-  problem.specification = with_pattern_options({}, arguments, problem.shape, notes);
-  if (problem.specification.curve == Curve::kFile) throw usage_error("curve is 'file', but plan reads no case file; give another curve");
+  problem.specification = pattern_from(arguments, problem.shape, "plan", notes);
   return problem;
 }
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "drivers/pass_totals.h"
@@ -10,7 +9,7 @@ namespace hilbertring {
 
 namespace {
 
-std::string percent(double share) { return format_number(std::round(1000 * share) / 10, 4) + " %"; }
+std::string percent(double share) { return format_percent(share, 1); }
 std::string percent(const std::optional<double>& share) { return share ? percent(*share) : "-"; }
 
 /// A cell's text without what would end the cell.

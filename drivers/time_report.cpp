@@ -1,7 +1,5 @@
 #include "drivers/time_report.h"
 
-#include <cmath>
-
 #include "drivers/run_report.h"
 #include "drivers/units.h"
 
@@ -12,7 +10,7 @@ namespace {
 std::string transfers_text(const PassPrediction& time) {
   const std::optional<double> hidden = time.hidden_share();
   if (!hidden) return "nothing travels";
-  return "transfers " + format_seconds(time.transfer_seconds) + ", " + format_number(std::round(100 * *hidden), 4) + " % hidden";
+  return "transfers " + format_seconds(time.transfer_seconds) + ", " + format_percent(*hidden) + " hidden";
 }
 
 std::string time_text(const Schedule& schedule, Pass pass, const std::optional<PassPrediction>& time) {

@@ -74,6 +74,11 @@ std::string format_number(double value, int num_digits) {
   return text;
 }
 
+std::string format_percent(double share, int num_decimals) {
+  const double scale = std::pow(10, num_decimals);
+  return format_number(std::round(100 * scale * share) / scale + 0.0, 4) + " %";  // + 0.0: no "-0"
+}
+
 std::string format_plural(std::int64_t count, const std::string& noun) { return count == 1 ? "one " + noun : format_count(count) + " " + noun + "s"; }
 
 std::int64_t parse_bytes(const std::string& option, const std::string& text) {

@@ -13,6 +13,8 @@ std::string format_count(std::int64_t count);
 std::string format_seconds(double seconds);
 /// A number with so many significant digits: "1.23e-07", "0.482", "12"
 std::string format_number(double value, int num_digits = 3);
+/// "97 %", "-3.5 %": a share, with so many decimals, which are left out where they are zeros
+std::string format_percent(double share, int num_decimals = 0);
 /// "one rank", "4 ranks"
 std::string format_plural(std::int64_t count, const std::string& noun);
 

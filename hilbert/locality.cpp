@@ -163,10 +163,9 @@ Locality measure_locality(const Specification& specification, std::int64_t num_t
                           const std::shared_ptr<const std::vector<std::int64_t>>& file_order) {
   options.validate();
   Specification of_run = specification;
-  const bool has_runs = specification.curve_chunk > 0 && specification.curve != Curve::kFile;
-  const std::int64_t run_length = has_runs ? std::min(specification.curve_chunk, num_tokens) : num_tokens;
+  const std::int64_t run_length = curve_run_length(specification, num_tokens);
   of_run.curve_chunk = 0;
-  if (of_run.grid.empty()) of_run.grid = default_grid(run_length);
+  of_run.grid = grid_of_run(specification, run_length);
 
   const Grid grid(of_run.grid, run_length);
   const Meter meter(grid, options);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "hilbert/grid.h"
+#include "hilbert/order.h"
 #include "hilbert/order_lookup.h"
 
 namespace hilbertring {
@@ -74,9 +75,8 @@ class NeighbourCounter {
 
 std::optional<NeighbourShare> neighbour_share(const Specification& specification, const Pattern& pattern, const Orders& orders) {
   const std::int64_t num_tokens = pattern.shape().tokens;
-  const bool has_runs = specification.curve_chunk > 0 && specification.curve != Curve::kFile;
-  const std::int64_t run_length = has_runs ? std::min(specification.curve_chunk, num_tokens) : num_tokens;
-  const Grid grid(specification.grid.empty() ? default_grid(run_length) : specification.grid, run_length);
+  const std::int64_t run_length = curve_run_length(specification, num_tokens);
+  const Grid grid(grid_of_run(specification, run_length), run_length);
 
   NeighbourCounter counter(pattern, orders);
   const std::int64_t num_samples = num_tokens <= kMaxTabledTokens ? kMaxSeenTokens : kMaxSampledTokens;

@@ -159,8 +159,7 @@ class TableOrder final : public Order {
 };
 
 GridCurve run_curve(const Specification& specification, std::int64_t run_length) {
-  const std::vector<std::int64_t>& sides = specification.grid;
-  return {specification.curve, Grid(sides.empty() ? default_grid(run_length) : sides, run_length)};
+  return {specification.curve, Grid(grid_of_run(specification, run_length), run_length)};
 }
 
 std::shared_ptr<const Order> make_table_order(std::int64_t num_tokens, std::shared_ptr<const std::vector<std::int64_t>> table) {
@@ -180,6 +179,15 @@ std::vector<std::int64_t> default_grid(std::int64_t num_tokens) {
   return {ceil_div(num_tokens, cols), cols};
 }
 
+std::int64_t curve_run_length(const Specification& specification, std::int64_t num_tokens) {
+  const bool has_runs = specification.curve_chunk > 0 && specification.curve != Curve::kFile;
+  return has_runs ? std::min(specification.curve_chunk, num_tokens) : num_tokens;
+}
+
+std::vector<std::int64_t> grid_of_run(const Specification& specification, std::int64_t run_length) {
+  return specification.grid.empty() ? default_grid(run_length) : specification.grid;
+}
+
 std::shared_ptr<const Order> make_identity_order(std::int64_t num_tokens) {
   check_num_tokens(num_tokens);
   return std::make_shared<IdentityOrder>(num_tokens);
@@ -193,7 +201,7 @@ std::shared_ptr<const Order> make_order(const Specification& specification, std:
 
   const std::int64_t chunk = specification.curve_chunk;
   if (chunk < 0) throw usage_error("curve_chunk = " + std::to_string(chunk) + " must not be negative");
-  const std::int64_t run_length = chunk == 0 ? num_tokens : std::min(chunk, num_tokens);
+  const std::int64_t run_length = curve_run_length(specification, num_tokens);
   std::optional<GridCurve> last_curve;
   if (num_tokens % run_length != 0) last_curve = run_curve(specification, num_tokens % run_length);
   return std::make_shared<CurveOrder>(num_tokens, run_curve(specification, run_length), last_curve);

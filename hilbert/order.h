@@ -34,6 +34,11 @@ class Order {
 /// Grid {rows, cols}: cols the smallest power of two with cols^2 >= n, rows = ceil(n / cols).
 std::vector<std::int64_t> default_grid(std::int64_t num_tokens);
 
+/// Tokens of a run that the specification lays its curve over: curve_chunk, or all, as where the order is a file's. The last run may be shorter.
+std::int64_t curve_run_length(const Specification& specification, std::int64_t num_tokens);
+/// Sides of the grid on which such a run lies: the specification's, or the default.
+std::vector<std::int64_t> grid_of_run(const Specification& specification, std::int64_t run_length);
+
 /// Order by the specification's curve, grid and curve_chunk. `file_order` (position -> sequence index, N entries) is for Curve::kFile only and is
 /// shared, not copied. Throws input_error when it is missing, has another length or is no permutation; usage_error when the grid has too few cells.
 std::shared_ptr<const Order> make_order(const Specification& specification, std::int64_t num_tokens,

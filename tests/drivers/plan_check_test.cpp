@@ -57,7 +57,7 @@ TEST(PlanCheck, RefusesWhatRunWouldWithItsStatus) {
   expect_refusal(run_program(directory, check + "--ranks 13"), 2, "too many ranks: 13 ranks");
   expect_refusal(run_program(directory, check + "--dilation-rates 1,500"), 2, "dilation_rates[1] is 500");
   expect_refusal(run_program(directory, check + "--output-type float23"), 2, "unknown type 'float23'");
-  expect_refusal(run_program(directory, check + "--backend gpu"), 2, "plan knows auto, cpu and cuda");
+  expect_refusal(run_program(directory, check + "--backend gpu"), 2, "must be one of auto, cpu, cuda");
   expect_refusal(run_program(directory, check + "--tokens 600"), 2, "--tokens is given, but c.h5 says that itself");
   expect_refusal(run_program(directory, check + "--curve file"), 3, "c.h5: '/order' is missing");
   expect_refusal(run_program(directory, "plan none.h5 --check"), 3, "none.h5: can't be read");

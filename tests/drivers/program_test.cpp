@@ -151,7 +151,7 @@ TEST(Program, PlanTellsWhatAGpuMustHold) {
   EXPECT_TRUE(run_program(directory, words + "--backend cuda --check-gpu-memory 27GiB").says("on its GPU  26.1 GiB"));
   expect_refusal(run_program(directory, words + "--backend cuda --check-gpu-memory 26GiB"), 4, "--check-gpu-memory allows 26.0 GiB");
   expect_refusal(run_program(directory, words + "--check-gpu-memory 27GiB"), 2, "--check-gpu-memory needs --backend cuda");
-  expect_refusal(run_program(directory, words + "--backend gpu"), 2, "plan knows auto, cpu and cuda");
+  expect_refusal(run_program(directory, words + "--backend gpu"), 2, "must be one of auto, cpu, cuda");
 }
 
 TEST(Program, ZigzagBalancesCausalWork) {

@@ -55,5 +55,14 @@ TEST(TextTable, AlignsColumns) {
   EXPECT_EQ(table.to_text(1), " name     value\n a            1\n longer  234567\n");
 }
 
+TEST(Units, PercentsAreRoundedToTheirDecimals) {
+  EXPECT_EQ(format_percent(0.974), "97 %");
+  EXPECT_EQ(format_percent(0.9746, 1), "97.5 %");
+  EXPECT_EQ(format_percent(1), "100 %");
+  EXPECT_EQ(format_percent(1.5, 1), "150 %");
+  EXPECT_EQ(format_percent(-0.035, 1), "-3.5 %");
+  EXPECT_EQ(format_percent(-0.001), "0 %");
+}
+
 }  // namespace
 }  // namespace hilbertring

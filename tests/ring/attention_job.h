@@ -1,7 +1,7 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -80,16 +80,16 @@ inline void place_slab(const Problem& problem, ShardTensor t, Range<SequenceInde
   const TokenRuns runs = token_runs(problem, t);
   whole.resize(static_cast<std::size_t>(runs.outer * problem.shape.tokens * runs.row));
   for (std::int64_t i = 0; i < runs.outer; ++i) {
-    std::memcpy(whole.data() + (i * problem.shape.tokens + tokens.begin.value) * runs.row, slab.data() + i * tokens.size() * runs.row,
-                static_cast<std::size_t>(tokens.size() * runs.row));
+    std::copy_n(slab.begin() + i * tokens.size() * runs.row, tokens.size() * runs.row,
+                whole.begin() + (i * problem.shape.tokens + tokens.begin.value) * runs.row);
   }
 }
 inline std::vector<std::byte> take_slab(const Problem& problem, ShardTensor t, Range<SequenceIndex> tokens, const std::vector<std::byte>& whole) {
   const TokenRuns runs = token_runs(problem, t);
   std::vector<std::byte> slab = empty_slab(problem, t, tokens);
   for (std::int64_t i = 0; i < runs.outer; ++i) {
-    std::memcpy(slab.data() + i * tokens.size() * runs.row, whole.data() + (i * problem.shape.tokens + tokens.begin.value) * runs.row,
-                static_cast<std::size_t>(tokens.size() * runs.row));
+    std::copy_n(whole.begin() + (i * problem.shape.tokens + tokens.begin.value) * runs.row, tokens.size() * runs.row,
+                slab.begin() + i * tokens.size() * runs.row);
   }
   return slab;
 }
