@@ -63,6 +63,7 @@ void RingAttention::State::invent_visitors(std::vector<RingPass>& rings) {
   device->wait();
   const auto begin = std::chrono::steady_clock::now();
   for (RingPass& ring : rings) ring.fill_visitors();
+  transport.barrier();  // ranks may share cores: none computes while another fills
   invention_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
