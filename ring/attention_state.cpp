@@ -65,14 +65,14 @@ RingAttention::State::State(Transport& t, std::shared_ptr<const Schedule> s, Rin
 }
 
 RingAttention::State::~State() {
-  if (std::uncaught_exceptions() > num_exceptions || !pass_memory) return;
+  if (std::uncaught_exceptions() > num_exceptions) return;
   // Nobody is left to tell, and the process goes on without this memory.
-  static_cast<void>(error_of([this] { let_go_of_memory(); }));
+  static_cast<void>(error_of([this] { drop_pass_memory(); }));
 }
 
 void RingAttention::State::drop_pass_memory() {
   if (!pass_memory) return;
-  let_go_of_memory();
+  if (link) link->let_go();
   pass_memory.reset();
 }
 

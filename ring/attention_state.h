@@ -29,10 +29,7 @@ struct RingAttention::State {
   /// Collective, unless an exception is under way.
   ~State();
 
-  /// Before memory that messages have touched is given back.
-  void let_go_of_memory() {
-    if (link) link->let_go();
-  }
+  /// Where messages have been: other ranks let go of it first, and of the shard.
   void drop_pass_memory();
 
   Redistribution make_redistribution(const Order& order);

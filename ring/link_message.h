@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -19,6 +20,12 @@ struct LinkMessage {
 /// A group of messages of one rank.
 struct LinkGroup {
   std::vector<LinkMessage> sends, receives;
+
+  bool is_empty() const { return sends.empty() && receives.empty(); }
+  /// Both ends of a pair of ranks put their messages in this order, and then match them one by one.
+  void sort_by_tag() {
+    for (std::vector<LinkMessage>* messages : {&sends, &receives}) std::ranges::stable_sort(*messages, {}, &LinkMessage::tag);
+  }
 };
 
 }  // namespace hilbertring

@@ -172,22 +172,22 @@ class GpuLink final : public DeviceLink {
 
 void GpuLink::end() {
   LinkWatch& watch = transport_.watch_;
-  const LinkGroup copied = std::exchange(copied_, {});
-  LinkGroup through_nccl = std::exchange(through_nccl_, {});
-  const auto is_empty = [](const LinkGroup& group) { return group.sends.empty() && group.receives.empty(); };
+  LinkGroup copied = std::exchange(copied_, {}), through_nccl = std::exchange(through_nccl_, {});
+  copied.sort_by_tag();
+  through_nccl.sort_by_tag();
   const auto begin = std::chrono::steady_clock::now();
   const auto patience = [&] {
     if (std::chrono::steady_clock::now() - begin > watch.patience()) watch.fail_of_silence();
     watch.check();
     std::this_thread::yield();
   };
-  if (is_empty(copied) && is_empty(through_nccl)) return;
+  if (copied.is_empty() && through_nccl.is_empty()) return;
   watch.check();
-  if (!is_empty(copied)) transport_.peers_->post(copied.receives, stream_, patience);
-  if (!is_empty(through_nccl)) {
-    if (const auto fault = transport_.nccl_->exchange(std::move(through_nccl), stream_)) watch.fail(*fault);
+  if (!copied.is_empty()) transport_.peers_->post(copied.receives, stream_, patience);
+  if (!through_nccl.is_empty()) {
+    if (const auto fault = transport_.nccl_->exchange(through_nccl, stream_)) watch.fail(*fault);
   }
-  if (!is_empty(copied)) transport_.peers_->exchange(copied, stream_, patience);
+  if (!copied.is_empty()) transport_.peers_->exchange(copied, stream_, patience);
   watch.look_after(stream_);
 }
 

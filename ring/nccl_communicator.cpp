@@ -1,6 +1,5 @@
 #include "ring/nccl_communicator.h"
 
-#include <algorithm>
 #include <exception>
 #include <thread>
 #include <utility>
@@ -18,9 +17,6 @@ constexpr auto kFarewellPatience = std::chrono::seconds(10);
 /// NCCL hands a group of connected peers to the stream in less than this, while the device may have nothing to do: nobody sleeps before.
 constexpr auto kSpinTime = std::chrono::milliseconds(1);
 constexpr auto kPollInterval = std::chrono::microseconds(50);
-
-/// Both ends of a pair of ranks hand NCCL their messages in this order, since it knows no tags.
-void sort_by_tag(std::vector<LinkMessage>& messages) { std::ranges::stable_sort(messages, {}, &LinkMessage::tag); }
 
 }  // namespace
 
@@ -51,9 +47,7 @@ NcclCommunicator::~NcclCommunicator() {
   }
 }
 
-std::optional<std::string> NcclCommunicator::exchange(LinkGroup group, cudaStream_t stream) {
-  sort_by_tag(group.sends);
-  sort_by_tag(group.receives);
+std::optional<std::string> NcclCommunicator::exchange(const LinkGroup& group, cudaStream_t stream) {
   Lock lock(mutex_);
   if (communicator_ == nullptr) return "the communicator is closed";
   const auto error = error_of([&] {

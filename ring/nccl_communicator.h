@@ -22,8 +22,8 @@ class NcclCommunicator final : public LinkPart {
   /// The orderly end, of all ranks together, unless an exception is under way.
   ~NcclCommunicator() override;
 
-  /// Hands the group to the stream. Blocks until NCCL has connected the peers. What went wrong, if anything did.
-  std::optional<std::string> exchange(LinkGroup group, cudaStream_t stream);
+  /// Hands the group, sorted by tag, to the stream. Blocks until NCCL has connected the peers. What went wrong, if anything did.
+  std::optional<std::string> exchange(const LinkGroup& group, cudaStream_t stream);
   std::optional<std::string> find_fault() override;
   void stop_waiting() noexcept override;
 

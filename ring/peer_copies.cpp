@@ -57,8 +57,6 @@ PeerHandle handle_of(std::byte* data) {
   return handle;
 }
 
-void sort_by_tag(std::vector<LinkMessage>& messages) { std::ranges::stable_sort(messages, {}, &LinkMessage::tag); }
-
 std::set<int> peers_of(const std::vector<LinkMessage>& messages) {
   std::set<int> peers;
   for (const LinkMessage& message : messages) peers.insert(message.peer);
@@ -176,9 +174,7 @@ void PeerCopies::unmap_all() noexcept {
 }
 
 void PeerCopies::post(const std::vector<LinkMessage>& receives, cudaStream_t stream, const Patience& patience) {
-  std::vector<LinkMessage> sorted = receives;
-  sort_by_tag(sorted);
-  for (const LinkMessage& message : sorted) {
+  for (const LinkMessage& message : receives) {
     PeerBox& from = box(message.peer, rank_);
     const std::uint64_t number = from.num_written.load(std::memory_order_relaxed);
     while (number - from.num_read.load(std::memory_order_acquire) >= kNumLetters) patience();
@@ -204,13 +200,11 @@ void PeerCopies::send(const LinkMessage& message, PeerBox& box, cudaStream_t str
 }
 
 void PeerCopies::exchange(const LinkGroup& group, cudaStream_t stream, const Patience& patience) {
-  std::vector<LinkMessage> sends = group.sends;
-  sort_by_tag(sends);
-  for (const int peer : peers_of(sends)) {
+  for (const int peer : peers_of(group.sends)) {
     PeerBox& to = box(rank_, peer);
     const std::uint32_t number = ++num_sent_[index_of(peer)];
     wait_for(to.room, number, stream);
-    for (const LinkMessage& message : sends) {
+    for (const LinkMessage& message : group.sends) {
       if (message.peer == peer) send(message, to, stream, patience);
     }
     count_up(to.arrived, number, stream);

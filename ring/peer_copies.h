@@ -51,7 +51,7 @@ class PeerCopies final : public LinkPart {
   bool reaches(int peer) const { return reaches_[static_cast<std::size_t>(peer)]; }
   /// The same on all ranks.
   bool all_reach_each_other() const { return all_reach_each_other_; }
-  /// One rank's part in a group of messages with ranks that are reached, at most 64 from each. First post(), then exchange().
+  /// One rank's part in a group of messages with ranks that are reached, at most 64 from each, sorted by tag. First post(), then exchange().
   void post(const std::vector<LinkMessage>& receives, cudaStream_t stream, const Patience& patience);
   void exchange(const LinkGroup& group, cudaStream_t stream, const Patience& patience);
   /// Unmaps all memory of others. Collective; nothing may be under way.

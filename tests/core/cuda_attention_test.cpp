@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -134,38 +135,35 @@ TEST_F(CudaAttention, EqualsADenseLoopWithMoreStridesThanTheCopyEngineIsToldOf) 
   EXPECT_EQ(find_misses(c, result, evaluate_densely<double>(c), unit_of(ElementType::kBfloat16)), "");
 }
 
-TEST_F(CudaAttention, TakesAnyScale) {
-  const Shape shape{.batch = 1, .tokens = 200, .heads = 1, .kv_heads = 1, .head_dim = 32};
-  const Pattern pattern(dense_specification(200, Causal::kPosition), shape);
-  // Small ones: probabilities below 2^-25 are 0 in float16, whatever computes them.
+/// Scales of either sign, and 0, all small: probabilities below 2^-25 are 0 in float16, whatever computes them.
+void expect_right_at_any_scale(const Pattern& pattern, std::int64_t rows_of_call, const std::function<void(AttentionCase&)>& prepare) {
   for (const double scale : {-0.2, 0.0, 0.3}) {
     for (const ElementType type : kTypes) {
       AttentionCase c = make_case(pattern, type, 5);
       c.scale = scale;
+      prepare(c);
 
-      const KernelResult result = run_in_calls(c, 90);
+      const KernelResult result = run_in_calls(c, rows_of_call);
 
       EXPECT_EQ(find_misses(c, result, evaluate_densely<double>(c), unit_of(type)), "") << to_string(type) << " scale " << scale;
     }
   }
 }
 
+TEST_F(CudaAttention, TakesAnyScale) {
+  const Shape shape{.batch = 1, .tokens = 200, .heads = 1, .kv_heads = 1, .head_dim = 32};
+
+  expect_right_at_any_scale(Pattern(dense_specification(200, Causal::kPosition), shape), 90, [](AttentionCase&) {});
+}
+
 /// Tiles that causality by other times than positions leaves whole have no times at hand to be masked by.
 TEST_F(CudaAttention, TakesAnyScaleInWholeTiles) {
   const Shape shape{.batch = 1, .tokens = 600, .heads = 1, .kv_heads = 1, .head_dim = 32};
-  const Pattern pattern(dense_specification(600, Causal::kSequence), shape);
-  for (const double scale : {-0.2, 0.0, 0.3}) {
-    for (const ElementType type : kTypes) {
-      AttentionCase c = make_case(pattern, type, 5);
-      c.scale = scale;
-      std::iota(c.query_times.begin(), c.query_times.end(), 0);
-      c.key_times = c.query_times;
 
-      const KernelResult result = run_in_calls(c, 600);
-
-      EXPECT_EQ(find_misses(c, result, evaluate_densely<double>(c), unit_of(type)), "") << to_string(type) << " scale " << scale;
-    }
-  }
+  expect_right_at_any_scale(Pattern(dense_specification(600, Causal::kSequence), shape), 600, [](AttentionCase& c) {
+    std::iota(c.query_times.begin(), c.query_times.end(), 0);
+    c.key_times = c.query_times;
+  });
 }
 
 TEST_F(CudaAttention, EmptyRowIsZeroNotNan) {

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "core/error.h"
@@ -60,6 +62,29 @@ class LinkedTransportTest : public ::testing::TestWithParam<LinkKind> {
     return values;
   }
 
+  /// A group: `out` goes to the next rank, `in` comes from the one before.
+  void pass_on(const Buffer& out, const Buffer& in) const {
+    link_->begin();
+    link_->send(out.bytes(), rank(1), 0);
+    link_->receive(in.bytes(), rank(-1), 0);
+    link_->end();
+  }
+  /// What `exchange` starts on this rank alone is never answered; it must be told.
+  void expect_silence(Rank alone, const std::function<void()>& exchange) const {
+    std::optional<Error> error;
+    if (host_->rank() == alone) {
+      error = error_of([&] {
+        exchange();
+        device_->wait();
+        link_->check();
+      });
+    }
+    host_->barrier();
+    if (host_->rank() != alone) return;
+    ASSERT_TRUE(error.has_value());
+    EXPECT_STREQ(error->what(), "GPU link: no message has come from another GPU for 2 s: a rank hangs or is gone");
+  }
+
   std::unique_ptr<Transport> host_, linked_;
   std::unique_ptr<ComputeDevice> device_;
   std::unique_ptr<DeviceLink> link_;
@@ -94,10 +119,7 @@ TEST_P(LinkedTransportTest, WorkOnTheTransferQueueKeepsItsOrderWithMessages) {
   for (int round = 0; round < 10; ++round) {
     const Buffer& from = round % 2 == 0 ? travelling : other;
     const Buffer& to = round % 2 == 0 ? other : travelling;
-    link_->begin();
-    link_->send(from.bytes(), rank(1), 0);
-    link_->receive(to.bytes(), rank(-1), 0);
-    link_->end();
+    pass_on(from, to);
   }
 
   EXPECT_EQ(entries(travelling), std::vector<std::int64_t>(kCount, rank(-10 % host_->num_ranks()).value));
@@ -108,28 +130,10 @@ TEST_P(LinkedTransportTest, APeerThatDoesNotAnswerIsReportedAndNobodyHangs) {
   TearDown();
   connect(std::chrono::seconds(2));
   const Buffer out = filled(1, 1000), in = filled(2, 1000);
-  const auto exchange = [&] {
-    link_->begin();
-    link_->send(out.bytes(), rank(1), 0);
-    link_->receive(in.bytes(), rank(-1), 0);
-    link_->end();
-  };
-  exchange();
+  pass_on(out, in);
   device_->wait();
 
-  std::optional<Error> error;
-  if (host_->rank() == Rank(0)) {
-    error = error_of([&] {
-      exchange();
-      device_->wait();
-      link_->check();
-    });
-  }
-  host_->barrier();
-
-  if (host_->rank() != Rank(0)) return;
-  ASSERT_TRUE(error.has_value());
-  EXPECT_STREQ(error->what(), "GPU link: no message has come from another GPU for 2 s: a rank hangs or is gone");
+  expect_silence(Rank(0), [&] { pass_on(out, in); });
 }
 
 TEST_P(LinkedTransportTest, AMessageThatNeverComesIsReportedAndNobodyHangs) {
@@ -138,28 +142,15 @@ TEST_P(LinkedTransportTest, AMessageThatNeverComesIsReportedAndNobodyHangs) {
   connect(std::chrono::seconds(2));
   const Buffer out = filled(1, 1000), in = filled(2, 1000);
   // First a message that does come: NCCL connects ranks with their first one, which fails otherwise.
-  link_->begin();
-  link_->send(out.bytes(), rank(1), 0);
-  link_->receive(in.bytes(), rank(-1), 0);
-  link_->end();
+  pass_on(out, in);
   device_->wait();
 
   // Rank 1 receives what rank 0 never sends: its stream waits.
-  std::optional<Error> error;
-  if (host_->rank() == Rank(1)) {
-    error = error_of([&] {
-      link_->begin();
-      link_->receive(in.bytes(), Rank(0), 0);
-      link_->end();
-      device_->wait();
-      link_->check();
-    });
-  }
-  host_->barrier();
-
-  if (host_->rank() != Rank(1)) return;
-  ASSERT_TRUE(error.has_value());
-  EXPECT_STREQ(error->what(), "GPU link: no message has come from another GPU for 2 s: a rank hangs or is gone");
+  expect_silence(Rank(1), [&] {
+    link_->begin();
+    link_->receive(in.bytes(), Rank(0), 0);
+    link_->end();
+  });
 }
 
 TEST_P(LinkedTransportTest, PartsArriveInPlaceAndNothingElseChanges) {
@@ -203,10 +194,7 @@ TEST_P(LinkedTransportTest, MemoryMayComeAndGo) {
   constexpr std::int64_t kCount = 500'000;
   for (std::int64_t round = 0; round < 5; ++round) {
     const Buffer out = filled(10 * host_->rank().value + round, kCount), in = filled(-1, kCount);
-    link_->begin();
-    link_->receive(in.bytes(), rank(-1), 0);
-    link_->send(out.bytes(), rank(1), 0);
-    link_->end();
+    pass_on(out, in);
     EXPECT_EQ(entries(in), std::vector<std::int64_t>(kCount, 10 * rank(-1).value + round));
     link_->let_go();
   }
