@@ -3,9 +3,9 @@
 
   compare_cudnn.py build/release/bench/cuda_bench [--hilbertring build/release/drivers/hilbertring]
 
-Runs cuda_bench, which checks its results in float64 before it times anything, then times cuDNN on random inputs of the same shapes, and prints both rates on allowed
-pairs (forward 4 D, backward 10 D operations each) with their ratio (above 1: HilbertRing is faster). cuDNN has neither dilated patterns nor causality by other times
-than positions: those rows have no ratio. With --hilbertring and several GPUs, `hilbertring bench` follows, which checks likewise: rates per GPU beside cuDNN's on one.
+Runs cuda_bench, which checks its results in float64 before it times anything, then times cuDNN on random inputs of the same shapes in the same way (after a rest,
+or after --sustain seconds at work: a GPU's clock falls under load), and prints both rates on allowed pairs (forward 4 D, backward 10 D operations each) with their
+ratio (above 1: HilbertRing is faster). cuDNN has neither dilated patterns nor causality by other times than positions: those rows have no ratio. With --hilbertring and several GPUs, `hilbertring bench` follows, which checks likewise: rates per GPU beside cuDNN's on one.
 Exit status: 0; 1 if a check failed; 2 without a GPU or torch (PyPI: pip install torch; HilbertRing itself does not need it).
 """
 import argparse
@@ -17,10 +17,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 SAMPLES = 5
 CALLS_PER_SAMPLE = 4
-WARMUPS = 2
+REST_SECONDS = 0.5
 LAUNCHER = "mpirun --oversubscribe --bind-to none --mca btl self,vader"
 TOKENS_PER_GPU = 32768  # of the experiment in weak scaling
 
@@ -37,22 +38,30 @@ def load_torch():
     return torch
 
 
-def run_cuda_bench(program):
+def run_cuda_bench(program, sustain):
     """The records of all rows; ends with status 1 if a check failed."""
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "records.json"
-        status = subprocess.run([program, "--repeats", str(SAMPLES), "--json", str(path)], stdout=subprocess.DEVNULL, check=False).returncode
+        status = subprocess.run([program, "--repeats", str(SAMPLES), "--rest", str(REST_SECONDS), "--sustain", str(sustain), "--json", str(path)], stdout=subprocess.DEVNULL, check=False).returncode
         if status != 0:
             print(f"compare_cudnn: {program} ended with status {status}: a check failed", file=sys.stderr)
             sys.exit(1)
         return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def median_ms(torch, call):
-    for _ in range(WARMUPS):
+def median_ms(torch, call, sustain):
+    """As cuda_bench measures: a GPU's clock falls under load, and what ran before counts, too."""
+    torch.cuda.synchronize()
+    time.sleep(REST_SECONDS)
+    sustained = time.monotonic() + sustain
+    while True:
         call()
+        torch.cuda.synchronize()
+        if time.monotonic() >= sustained:
+            break
     samples = []
     for _ in range(SAMPLES):
+        call()
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
         for _ in range(CALLS_PER_SAMPLE):
@@ -77,7 +86,7 @@ def head_dim(record):
     return sizes(record)["D"]
 
 
-def cudnn_ms(torch, record):
+def cudnn_ms(torch, record, sustain):
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     size = sizes(record)
@@ -86,10 +95,10 @@ def cudnn_ms(torch, record):
     q, k, v, gradient = (torch.randn(shape, device="cuda", dtype=getattr(torch, record["type"])) for _ in range(4))
     with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
         if record["pass"] == "forward":
-            return median_ms(torch, lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal))
+            return median_ms(torch, lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal), sustain)
         inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
         output = torch.nn.functional.scaled_dot_product_attention(*inputs, is_causal=is_causal)
-        return median_ms(torch, lambda: torch.autograd.grad(output, inputs, gradient, retain_graph=True))
+        return median_ms(torch, lambda: torch.autograd.grad(output, inputs, gradient, retain_graph=True), sustain)
 
 
 def rate(record, milliseconds):
@@ -102,12 +111,12 @@ def print_row(name, direction, ours, theirs=None):
     print(f"{name:32} {direction:9} {ours:11.1f} {beside}", flush=True)
 
 
-def compare_kernels(torch, records):
+def compare_kernels(torch, records, sustain):
     """Prints a row for each; returns cuDNN's rates by name and pass."""
     rates = {}
     for record in records:
         ours = rate(record, record["median_ms"])
-        theirs = rate(record, cudnn_ms(torch, record)) if has_counterpart(record) else None
+        theirs = rate(record, cudnn_ms(torch, record, sustain)) if has_counterpart(record) else None
         rates[record["name"], record["pass"]] = theirs
         print_row(record["name"], record["pass"], ours, theirs)
     torch.cuda.empty_cache()
@@ -155,13 +164,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cuda_bench", help="the program build/release/bench/cuda_bench")
     parser.add_argument("--hilbertring", help="the program build/release/drivers/hilbertring: rings over all GPUs, too")
+    parser.add_argument("--sustain", type=float, default=0.0, help="seconds for which either runs before it is timed (default 0: a burst after a rest)")
     parser.add_argument("--launcher", default=LAUNCHER, help="what starts ranks, given -np and a command behind it")
     options = parser.parse_args()
     torch = load_torch()
-    records = run_cuda_bench(options.cuda_bench)
+    records = run_cuda_bench(options.cuda_bench, options.sustain)
     print(f"{records[0]['device']}; PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; TFLOP/s on allowed pairs, medians of {SAMPLES}")
     print(f"{'':32} {'pass':9} {'HilbertRing':>11} {'cuDNN':>8} {'ratio':>6}")
-    cudnn_rates = compare_kernels(torch, records)
+    cudnn_rates = compare_kernels(torch, records, options.sustain)
     for direction, cost in cost_of_steps(records).items():
         print(f"state loaded and stored in each step of 32768 keys, {direction}: {100 * cost:.1f} % of it")
     gpus = torch.cuda.device_count()

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/program_options.hpp>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <exception>
@@ -15,6 +16,7 @@
 #include <numeric>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -29,6 +31,7 @@ namespace {
 
 constexpr std::int64_t kNumSampledRows = 4;
 constexpr int kCallsPerSample = 4;
+constexpr int kLongestSeconds = 3600;
 // A pair costs two multiply-adds per column forward, five backward (scores again, and one for each of dO V^T, dQ, dK, dV).
 constexpr double kForwardFlopsPerColumn = 4;
 constexpr double kBackwardFlopsPerColumn = 10;
@@ -37,6 +40,7 @@ constexpr std::int64_t kPoolSize = 16'777'213;
 
 struct Options {
   int repeats = 7;
+  double rest_seconds = 0.5, sustain_seconds = 0;
   std::string only;
   std::string json_path;
   std::int64_t score_gradient_bytes = kScoreGradientBytes;
@@ -94,8 +98,10 @@ class Problem {
   std::int64_t num_pairs() const { return num_pairs_; }
   std::int64_t memory_bytes() const { return meter_->peak_bytes(); }
 
+  /// From a clean state: rows without a maximum do not read what they hold.
   std::int64_t run_forward() {
     std::int64_t num_pairs = 0;
+    copy(kRowMax, kNoMax);
     for (const auto& pairs : calls_) num_pairs += attention_->forward(pattern_, forward_operands(), pairs);
     return num_pairs;
   }
@@ -105,17 +111,18 @@ class Problem {
 
   /// Forward and backward once, from a clean state; largest relative error of sampled rows of o, dq, dk, dv. NaN comes out as NaN.
   double worst_error() {
-    fill(scalars_[kRowMax], -std::numeric_limits<float>::infinity());
+    fill(scalars_[kNoMax], -std::numeric_limits<float>::infinity());
     for (Buffer* buffer : {&scalars_[kRowSum], &results_[kO], &results_[kDq], &results_[kDk], &results_[kDv]}) fill(*buffer, 0);
     // Copies from ordinary host memory may return before they have arrived, and the kernels' stream does not wait for the default one.
     check(cudaDeviceSynchronize());
     num_pairs_ = run_forward();
     num_pairs_ += attention_->take_uncounted_pairs();
     attention_->finish_forward(forward_operands());
+    copy(kLse2, kRowMax);
     attention_->dot_rows(scalar_view(kDelta), input_view(TensorId::kDo), result_view(kO));
     run_backward();
     check(cudaStreamSynchronize(stream_));
-    lse2_ = download(scalars_[kRowMax]);
+    lse2_ = download(scalars_[kLse2]);
     delta_ = download(scalars_[kDelta]);
     double worst = 0;
     for (std::int64_t i = 0; i < kNumSampledRows; ++i) {
@@ -128,7 +135,7 @@ class Problem {
 
  private:
   enum Result { kO, kDq, kDk, kDv };
-  enum Scalar { kRowMax, kRowSum, kDelta };
+  enum Scalar { kRowMax, kNoMax, kRowSum, kLse2, kDelta };
   static constexpr std::size_t index(TensorId id) { return static_cast<std::size_t>(id); }
   static double larger(double a, double b) { return b <= a ? a : b; }
 
@@ -150,6 +157,10 @@ class Problem {
     Buffer buffer = make_device_buffer(static_cast<std::int64_t>(data.size()), meter_);
     check(cudaMemcpy(buffer.data(), data.data(), data.size(), cudaMemcpyHostToDevice));
     return buffer;
+  }
+  void copy(Scalar to, Scalar from) const {
+    check(cudaMemcpyAsync(scalars_[to].data(), scalars_[from].data(), static_cast<std::size_t>(scalars_[to].size_bytes()), cudaMemcpyDeviceToDevice,
+                          stream_));
   }
   static void fill(const Buffer& buffer, float value) {
     const std::vector<float> values(static_cast<std::size_t>(buffer.size_bytes()) / sizeof(float), value);
@@ -185,7 +196,7 @@ class Problem {
             .d_o = input_view(TensorId::kDo),
             .k = input_view(TensorId::kK),
             .v = input_view(TensorId::kV),
-            .lse2 = scalar_view(kRowMax),
+            .lse2 = scalar_view(kLse2),
             .delta = scalar_view(kDelta),
             .times = times(),
             .scale = scale(),
@@ -247,7 +258,7 @@ class Problem {
   std::unique_ptr<BlockAttention> attention_;
   std::array<Buffer, 4> inputs_;   ///< by TensorId
   std::array<Buffer, 4> results_;  ///< by Result
-  std::array<Buffer, 3> scalars_;  ///< by Scalar
+  std::array<Buffer, 5> scalars_;  ///< by Scalar
   Buffer times_;
   std::vector<std::vector<ChunkPair>> calls_;
   std::vector<float> lse2_, delta_;
@@ -280,12 +291,20 @@ std::vector<Setting> make_settings() {
   return settings;
 }
 
-/// Milliseconds of one call: several are handed in at once, so that the host prepares the next while the device works on the last.
-std::vector<double> time_calls(const std::function<void()>& call, cudaStream_t stream, int repeats) {
+/// Milliseconds of one call: several are handed in at once, so that the host prepares the next while the device works on the last. A GPU's clock
+/// falls under load, and what was measured before counts too: after a rest, calls run for `sustain` before they are timed.
+std::vector<double> time_calls(const std::function<void()>& call, cudaStream_t stream, const Options& options) {
+  using Clock = std::chrono::steady_clock;
   Event begin(Event::Kind::kTimed), end(Event::Kind::kTimed);
-  call();
+  check(cudaStreamSynchronize(stream));
+  std::this_thread::sleep_for(std::chrono::duration<double>(options.rest_seconds));
+  const auto sustained = Clock::now() + std::chrono::duration<double>(options.sustain_seconds);
+  do {
+    call();
+    check(cudaStreamSynchronize(stream));
+  } while (Clock::now() < sustained);
   std::vector<double> samples;
-  for (int repeat = 0; repeat < repeats; ++repeat) {
+  for (int repeat = 0; repeat < options.repeats; ++repeat) {
     call();
     begin.record(stream);
     for (int i = 0; i < kCallsPerSample; ++i) call();
@@ -303,7 +322,7 @@ double quantile(const std::vector<double>& sorted, double fraction) {
 
 nlohmann::json time_pass(const Problem& problem, const char* pass, double flops_per_column, const std::function<void()>& call, cudaStream_t stream,
                          const Options& options) {
-  const std::vector<double> samples = time_calls(call, stream, options.repeats);
+  const std::vector<double> samples = time_calls(call, stream, options);
   const double flops = flops_per_column * static_cast<double>(problem.num_pairs()) * static_cast<double>(problem.shape().head_dim);
   const double tflops = flops / quantile(samples, 0.5) * 1e-9;
   std::printf("%-24s %-9s %10.3f %10.3f %10.1f\n", problem.setting().name.c_str(), pass, quantile(samples, 0.5), quantile(samples, 0.95), tflops);
@@ -344,11 +363,10 @@ bool run(const Options& options) {
                 is_right ? "right" : "WRONG");
     all_right = all_right && is_right;
     if (!is_right) continue;
-    // Backward first: calls of forward go on from a state that is finished already, which changes numbers but not work, and spoils lse2.
     for (const auto& record : {time_pass(
-                                   problem, "backward", kBackwardFlopsPerColumn, [&] { problem.run_backward(); }, stream.get(), options),
+                                   problem, "forward", kForwardFlopsPerColumn, [&] { problem.run_forward(); }, stream.get(), options),
                                time_pass(
-                                   problem, "forward", kForwardFlopsPerColumn, [&] { problem.run_forward(); }, stream.get(), options)}) {
+                                   problem, "backward", kBackwardFlopsPerColumn, [&] { problem.run_backward(); }, stream.get(), options)}) {
       if (json) json << record << "\n";
     }
     std::fflush(stdout);
@@ -362,6 +380,8 @@ Options parse(int argc, char** argv) {
   po::options_description description("cuda_bench: the GPU's kernels alone, checked and then timed");
   description.add_options()("help,h", "this text")("repeats", po::value(&options.repeats)->default_value(options.repeats), "samples per row")(
       "only", po::value(&options.only), "run settings whose name holds this text")(
+      "rest", po::value(&options.rest_seconds)->default_value(options.rest_seconds), "seconds in which the GPU cools before a pass is timed")(
+      "sustain", po::value(&options.sustain_seconds)->default_value(options.sustain_seconds), "seconds for which a pass runs before it is timed")(
       "score-gradients", po::value(&options.score_gradient_bytes)->default_value(options.score_gradient_bytes),
       "bytes for gradients of scores kept between the backward pass's kernels; 0: compute them twice")("json", po::value(&options.json_path),
                                                                                                        "file for one JSON record per row");
@@ -375,6 +395,11 @@ Options parse(int argc, char** argv) {
     std::exit(0);
   }
   if (options.repeats < 1) throw usage_error("--repeats is " + std::to_string(options.repeats) + ", but must be at least 1");
+  for (const auto& [name, seconds] : {std::pair{"--rest", options.rest_seconds}, std::pair{"--sustain", options.sustain_seconds}}) {
+    if (!(seconds >= 0 && seconds <= kLongestSeconds)) {
+      throw usage_error(std::string(name) + " is " + std::to_string(seconds) + " seconds, but must be 0 to " + std::to_string(kLongestSeconds));
+    }
+  }
   return options;
 }
 
