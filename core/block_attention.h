@@ -36,7 +36,7 @@ struct ForwardOperands {
   Times times;
   double scale = 1.0;
   // The running state of the softmax, per query row, carried from call to call as it is. Before the first call: row_max = -inf, the rest 0.
-  Tensor row_max;  ///< [B, H, Nq, 1] of Real: largest scale * q.k so far, in units of log2(e)
+  Tensor row_max;  ///< [B, H, Nq, 1] of Real: largest scale * q.k so far, in units of log2(e), or up to 8 less
   Tensor row_sum;  ///< [B, H, Nq, 1] of Real: sum of exp2(score - row_max)
   Tensor o;        ///< [B, H, Nq, D] of Real: not normalised
 };

@@ -106,6 +106,8 @@ class HopperForwardConsumer {
 
  private:
   using Block = HopperForwardBlock<Stored, kColumns>;
+  using Shape = HopperForwardShape<kColumns>;
+  static constexpr int kQuads = kHopperKeys / 8;  ///< of either row, a thread has two columns in each
   /// kPlain: of a tile that has begun, with nothing to be masked and no sign to change: nearly all, and a loop of their own.
   enum class StepKind { kAny, kPlain };
 
@@ -159,9 +161,8 @@ class HopperForwardConsumer {
     finish_scores(block_, me_, scores_, 0, 0, flags_);
     block_.barriers.keys.release({}, me_.is_first_lane);
     if (softmax_.raise_max(scores_, block_.p.score_factor)) rescale_output(o_, softmax_.rescale);
-    softmax_.template exponentiate<0>(scores_, block_.p.score_factor);
-    softmax_.template exponentiate<1>(scores_, block_.p.score_factor);
-    round_probabilities<Stored>(scores_, probabilities_);
+    exponentiate_row<0>();
+    exponentiate_row<1>();
     key_stage_.advance();
     block_.barriers.keys.wait_until_full(key_stage_);
     read_flags();
@@ -213,8 +214,11 @@ class HopperForwardConsumer {
     barriers.keys.release(key_stage_, me_.is_first_lane);
     key_stage_.advance();
     const bool has_keys = barriers.keys.is_full(key_stage_);
+    exponentiate_ahead();
     const bool rises = softmax_.raise_max(scores_, p.score_factor);
-    softmax_.template exponentiate<0>(scores_, p.score_factor);
+    if (rises) exponentiate_ahead();
+    exponentiate_in_place<0, Shape::kQuadsAhead, kQuads>();
+    exponentiate_in_place<1, 0, Shape::kQuadsBeforeWait>();
     const auto last_value_stage = value_stage_;
     value_stage_.advance();
     has_values_ = barriers.values.is_full(value_stage_);
@@ -236,8 +240,43 @@ class HopperForwardConsumer {
     // Not before the queries of the tile before were released: the next step's tile may be waiting for their room.
     if (kKind == StepKind::kAny && !has_keys) barriers.keys.wait_until_full(key_stage_);
     read_flags();
-    softmax_.template exponentiate<1>(scores_, p.score_factor);
-    round_probabilities<Stored>(scores_, probabilities_);
+    exponentiate_in_place<1, Shape::kQuadsBeforeWait, kQuads>();
+    round_probabilities();
+  }
+
+  /// Two columns of the thread's row `half`.
+  __device__ __forceinline__ std::uint32_t& probability(int n, int half) { return probabilities_[n / 2][2 * (n % 2) + half]; }
+
+  /// Probabilities that hold if no maximum rises: the scores stay, so that they can be had again.
+  __device__ __forceinline__ void exponentiate_ahead() {
+    softmax_.template exponentiate<0, 0, Shape::kQuadsAhead>(scores_, block_.p.score_factor,
+                                                             [&](int n, float a, float b) { ahead_[n] = round_pair<Stored>(a, b); });
+    // Here, not where they are used.
+#pragma unroll
+    for (int n = 0; n < Shape::kQuadsAhead; ++n) asm volatile("" : "+r"(ahead_[n]));
+  }
+  template <int kHalf, int kBegin, int kEnd>
+  __device__ __forceinline__ void exponentiate_in_place() {
+    softmax_.template exponentiate<kHalf, kBegin, kEnd>(scores_, block_.p.score_factor, [&](int n, float a, float b) {
+      scores_[n][2 * kHalf] = a;
+      scores_[n][2 * kHalf + 1] = b;
+    });
+  }
+  template <int kHalf>
+  __device__ __forceinline__ void exponentiate_row() {
+    softmax_.template exponentiate<kHalf, 0, kQuads>(scores_, block_.p.score_factor,
+                                                     [&](int n, float a, float b) { probability(n, kHalf) = round_pair<Stored>(a, b); });
+  }
+
+  /// The step's probabilities, when those of the step before have been used.
+  __device__ __forceinline__ void round_probabilities() {
+    // 0, which the assembler cannot know: else it would round into the registers of probabilities while products still read them.
+    const unsigned zero = me_.group >> 3;
+#pragma unroll
+    for (int n = 0; n < kQuads; ++n) {
+      probability(n, 0) = n < Shape::kQuadsAhead ? ahead_[n] | zero : round_pair<Stored>(scores_[n][0], scores_[n][1]);
+      probability(n, 1) = round_pair<Stored>(scores_[n][2], scores_[n][3]);
+    }
   }
 
   const Block& block_;
@@ -249,6 +288,7 @@ class HopperForwardConsumer {
   bool has_values_ = false;
   HopperScores scores_;
   HopperProbabilities probabilities_;  ///< of the step before
+  std::uint32_t ahead_[kQuads];        ///< the first row's probabilities that were computed ahead, rounded
   HopperOutput<kColumns> o_;
   HopperSoftmax softmax_;
 };

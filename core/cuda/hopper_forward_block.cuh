@@ -14,20 +14,25 @@
 // A warpgroup of consumers owns 64 queries. The softmax of one step runs while the product of the step before is added to O, and the warpgroups take
 // turns in handing products in, so that one's softmax hides behind another's products. This goes on from tile to tile: the first scores of a tile are
 // computed together with the last product of the tile before, and only then O is stored and the next one loaded.
-// The state (largest score, sum, O) stays in registers from the first step of a tile to its last; every step adds to it in the same way whichever
+// The state (maximum, which may lag, sum, O) stays in registers from the first step of a tile to its last; every step adds to it in the same way whichever
 // call it belongs to, and sums up a row before the row's sum takes it.
 namespace hilbertring {
 
+/// A thread has two rows and, of a step's keys, two in each of 16 quads. `kQuadsAhead`: for how many it computes the first row's probabilities while
+/// the largest score is still being looked for, as if none rose above the maximum (as many as there are registers for). `kQuadsBeforeWait`: for how
+/// many it computes the second row's before it waits for the product of the step before.
 template <int kColumns>
 struct HopperForwardShape;
 template <>
 struct HopperForwardShape<64> {
   static constexpr int kGroups = 3, kStages = 4;
+  static constexpr int kQuadsAhead = 0, kQuadsBeforeWait = 0;
   static constexpr int kProducerRegisters = 32, kConsumerRegisters = 160;
 };
 template <>
 struct HopperForwardShape<128> {
   static constexpr int kGroups = 2, kStages = 2;
+  static constexpr int kQuadsAhead = 16, kQuadsBeforeWait = 8;
   static constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;
 };
 constexpr TileRows hopper_forward_tile_rows(std::int64_t head_dim) {

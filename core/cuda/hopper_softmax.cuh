@@ -66,58 +66,69 @@ __device__ __forceinline__ int largest_bits_of_negative(const HopperScores& scor
   });
 }
 
-/// A running softmax of the thread's two rows. A step is folded in parts, so that each can be done when there is time for it.
+/// A running softmax of the thread's two rows. A step is folded in parts, so that each can be done when there is time for it. `max` may lag behind
+/// the largest score, by at most kSlack (in log2 units): probabilities of up to 2^kSlack lose nothing, and what was summed up needs no new factor.
 struct HopperSoftmax {
+  static constexpr float kSlack = 8.0F;
+
   float max[2], sum[2];
-  float rescale[2];      ///< 2^(max before - max): factor of what was summed up before
-  float sum_of_step[2];  ///< of the thread's columns
+  float rescale[2];          ///< 2^(max before - max): factor of what was summed up before
+  float sums_of_step[2][4];  ///< of the thread's columns
 
   /// What a row's scores have subtracted. A row that has seen no key yet keeps its zeros; infinity minus infinity would make them NaN.
   __device__ __forceinline__ static float shift_of(float max) { return max == -INFINITY ? 0.0F : max; }
 
-  /// max <- max(max, scores). Returns whether one of the warp's has risen, which after the first steps is seldom: else all factors are 1.
+  /// Raises a row's `max` to the largest of its scores where one lies more than kSlack above it. Returns whether one of the warp's has risen, which
+  /// after a tile's first step is rare: else all factors are 1. Each row decides by itself: bits do not depend on its neighbours.
   __device__ __forceinline__ bool raise_max(const HopperScores& scores, float factor) {
     int bits[2] = {largest_bits<0>(scores), largest_bits<1>(scores)};
-    const auto new_max = [&](int half) { return fmaxf(max[half], __fmul_rn(__int_as_float(bits[half]), factor)); };
+    const auto rises = [&](int half) { return __fmul_rn(__int_as_float(bits[half]), factor) > __fadd_rn(max[half], kSlack); };
+    // Of negative scores alone the bits tell the smallest; what matters is whether the largest may lie above max + kSlack.
+    const auto needs_second_look = [&](int half) { return (bits[half] < 0) & (max[half] < -kSlack); };
     rescale[0] = rescale[1] = 1.0F;
-    const bool rises = (bits[0] | bits[1]) < 0 || new_max(0) != max[0] || new_max(1) != max[1];
-    if (!__any_sync(0xffffffffU, rises)) return false;
-    if (__any_sync(0xffffffffU, (bits[0] | bits[1]) < 0)) {
+    const auto both = [](auto&& asks) { return static_cast<int>(asks(0)) | static_cast<int>(asks(1)); };  // no branches
+    const int needs_look = both(needs_second_look);
+    if (!__any_sync(0xffffffffU, both(rises) | needs_look)) return false;
+    if (__any_sync(0xffffffffU, needs_look)) {
       const int of_negative[2] = {largest_bits_of_negative<0>(scores), largest_bits_of_negative<1>(scores)};
 #pragma unroll
       for (int half = 0; half < 2; ++half) bits[half] = bits[half] < 0 ? of_negative[half] : bits[half];
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float risen = new_max(half);
+      const float risen = rises(half) ? __fmul_rn(__int_as_float(bits[half]), factor) : max[half];
       rescale[half] = exp2_fast(__fsub_rn(max[half], shift_of(risen)));
       max[half] = risen;
     }
     return true;
   }
 
-  /// scores <- exp2(scores - max) of one of the rows. Sums of four neighbours each keep the additions from waiting for one another; their order is
-  /// one for all steps.
-  template <int kHalf>
-  __device__ __forceinline__ void exponentiate(HopperScores& scores, float factor) {
+  /// Calls visit(n, probabilities of the thread's two columns of the n-th eight) for one of the rows and eights [kBegin, kEnd), and sums them up.
+  /// Sums of four neighbours each keep the additions from waiting for one another; their order is one for all steps.
+  template <int kHalf, int kBegin, int kEnd, class Visit>
+  __device__ __forceinline__ void exponentiate(const HopperScores& scores, float factor, Visit&& visit) {
     const float shift = shift_of(max[kHalf]);
-    float sums[4] = {0.0F, 0.0F, 0.0F, 0.0F};
+    float(&sums)[4] = sums_of_step[kHalf];
+    if constexpr (kBegin == 0) sums[0] = sums[1] = sums[2] = sums[3] = 0.0F;
 #pragma unroll
-    for (int n = 0; n < kHopperKeys / 8; ++n) {
+    for (int n = kBegin; n < kEnd; ++n) {
+      float two[2];
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        float& element = scores[n][2 * kHalf + i];
-        element = exp2_fast(__fmaf_rn(element, factor, -shift));
-        sums[2 * (n % 2) + i] = __fadd_rn(sums[2 * (n % 2) + i], element);
+        two[i] = exp2_fast(__fmaf_rn(scores[n][2 * kHalf + i], factor, -shift));
+        sums[2 * (n % 2) + i] = __fadd_rn(sums[2 * (n % 2) + i], two[i]);
       }
+      visit(n, two[0], two[1]);
     }
-    sum_of_step[kHalf] = __fadd_rn(__fadd_rn(sums[0], sums[1]), __fadd_rn(sums[2], sums[3]));
   }
 
   /// sum <- rescale * sum + sum of the step.
   __device__ __forceinline__ void add_step() {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) sum[half] = __fmaf_rn(sum[half], rescale[half], sum_of_row(sum_of_step[half]));
+    for (int half = 0; half < 2; ++half)
+      sum[half] = __fmaf_rn(
+          sum[half], rescale[half],
+          sum_of_row(__fadd_rn(__fadd_rn(sums_of_step[half][0], sums_of_step[half][1]), __fadd_rn(sums_of_step[half][2], sums_of_step[half][3]))));
   }
 };
 
@@ -126,18 +137,6 @@ template <int kQuads>
 __device__ __forceinline__ void rescale_output(float (&o)[kQuads][4], const float (&rescale)[2]) {
 #pragma unroll
   for (int i = 0; i < 4 * kQuads; ++i) o[i / 4][i % 4] = __fmul_rn(o[i / 4][i % 4], rescale[i % 4 / 2]);
-}
-
-/// The left factor of the product with V.
-template <class Stored>
-__device__ __forceinline__ void round_probabilities(const HopperScores& scores, HopperProbabilities& probabilities) {
-#pragma unroll
-  for (int k = 0; k < kHopperKeys / 16; ++k) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      probabilities[k][i] = round_pair<Stored>(scores[2 * k + i / 2][2 * (i % 2)], scores[2 * k + i / 2][2 * (i % 2) + 1]);
-    }
-  }
 }
 
 }  // namespace hilbertring
