@@ -15,7 +15,8 @@ One task is one rank, as many on every node (--ntasks-per-node: without it Slurm
 --gpus-per-node, since a remote node's ranks would see one GPU only). Ranks take the GPUs of their node in turn; each is bound to as many cores
 as --cpus-per-task asks for.
 Two minutes before its time limit the ranks save their state beside the result, and the job queues itself again; after the failure of a node Slurm
-does that. Then the run goes on from the newest checkpoint, on as many ranks as there are, with the bits of an uninterrupted run.
+does that (ranks end sooner than Slurm notices: the job waits for it). Then the run goes on from the newest checkpoint, on as many ranks as there are,
+with the bits of an uninterrupted run.
 Works with --export=NONE. Variables, each with a default:
   HILBERTRING         the program; else `hilbertring` on PATH
   LAUNCHER            srun (pmix) or mpirun; else srun
@@ -74,13 +75,15 @@ gpus=$((${SLURM_GPUS_ON_NODE:-0} * ${SLURM_JOB_NUM_NODES:-1}))
 
 keep=$result.job
 mkdir -p "$keep"
-# A job that Slurm starts once more after it has written its result has nothing left to do.
+# A job that has written its result has nothing left to do, though Slurm started it once more or its ranks were ended a moment later.
 begun=$keep/begun-$SLURM_JOB_ID.txt
-if [[ -e $begun && $result -nt $begun ]]; then
+leave_if_done() {
+  [[ -e $begun && $result -nt $begun ]] || return 0
   rm -f "$result".checkpoint "$result".checkpoint-{new,old}
   echo "job.sh: '$result' is there already"
   exit 0
-fi
+}
+leave_if_done
 [[ -e $begun ]] || { date >"$begun"; : >"$keep/output.txt"; }
 "$program" --version >"$keep/version.txt"
 env | sort >"$keep/environment.txt"
@@ -121,11 +124,29 @@ while :; do
   [[ $was_woken == yes ]] || break
 done
 wait "$tee" || true
-# Where one rank ends with 5 a moment before another, srun may kill the other, and reports that.
-if [[ $is_time_over == yes && $checkpoint_minutes != 0 ]] && ((status == 5 || status > 128)); then
+
+queue_again() {
+  leave_if_done
   ((restarts < ${MAX_RESTARTS:-50})) || { echo "job.sh: started again $restarts times, as often as MAX_RESTARTS allows; the state is saved"; exit 5; }
-  echo "job.sh: the time is almost over; the job queues itself again"
+  echo "job.sh: $1; the job queues itself again"
   scontrol requeue "$job"
   sleep 600  # until Slurm ends this script
+}
+do_nodes_answer() {
+  env -u SLURM_CPUS_PER_TASK -u SLURM_NTASKS_PER_NODE timeout 60 srun --overlap --mpi=none -N "$SLURM_JOB_NUM_NODES" -n "$SLURM_JOB_NUM_NODES" true 2>&1
+}
+
+if [[ $checkpoint_minutes != 0 ]]; then
+  # Ranks may notice that a node is gone long before Slurm does, and this script must not end as if the run had failed: Slurm starts the job again when
+  # it gives the node up.
+  was_away=no
+  while ((status != 0 && ${SLURM_JOB_NUM_NODES:-1} > 1)) && [[ $is_time_over == no ]] && ! do_nodes_answer; do
+    [[ $was_away == yes ]] || echo "job.sh: a node does not answer; waiting for it, or for Slurm to give it up"
+    was_away=yes
+    sleep 5
+  done
+  [[ $was_away == no ]] || queue_again "a node was away"
+  # Where one rank ends with 5 a moment before another, srun may kill the other, and reports that.
+  [[ $is_time_over == no ]] || ((status != 5 && status <= 128)) || queue_again "the time is almost over"
 fi
 exit "$status"

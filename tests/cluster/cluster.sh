@@ -24,13 +24,13 @@ start_work() {
   failed=0
 }
 
-# start_cluster: such a directory, and two nodes, which end with the test, too. MINI_SLURM_DIR keeps two clusters apart.
+# start_cluster NODES: such a directory, and so many nodes, which end with the test, too. MINI_SLURM_DIR keeps two clusters apart.
 start_cluster() {
   require_cluster_tools
   export MINI_SLURM_DIR=${MINI_SLURM_DIR:-/tmp/hilbertring-slurm} MINI_SLURM_CPUS=4 MINI_SLURM_GPUS=2 MINI_SLURM_NODE_TIMEOUT=10
   start_work
   trap '"$here/mini-slurm.sh" stop >/dev/null 2>&1; rm -rf "$work"' EXIT
-  "$here/mini-slurm.sh" start 2 || skip "the cluster did not come up"
+  "$here/mini-slurm.sh" start "$1" || skip "the cluster did not come up"
   eval "$("$here/mini-slurm.sh" env)"
 }
 
