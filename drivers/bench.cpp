@@ -13,6 +13,7 @@
 #include "drivers/commands.h"
 #include "drivers/description.h"
 #include "drivers/pattern_options.h"
+#include "drivers/rotation_option.h"
 #include "drivers/transport_choice.h"
 #include "drivers/units.h"
 #include "io/agreement.h"
@@ -33,6 +34,7 @@ CommandSyntax syntax() {
              {"presets", "LIST", "named patterns, one problem each: dense,longnet; else --preset or single options"},
              {"type", "TYPE", "of q, k, v and results: float16, bfloat16, float32 or float64; else float32"},
              {"no-gradient", "", "forward only"},
+             rotation_option(),
              {"seed", "NUMBER", "of the random numbers and the rows checked; else 0"},
              {"repeats", "R", "timed passes of each kind; else 5"},
              {"warmup", "W", "passes of each kind before those; else 1"},
@@ -90,7 +92,8 @@ Problem problem_of_row(const Arguments& arguments, const std::string& size, cons
   Problem problem{.shape = shape_of_row(arguments, size),
                   .type = parse_element_type(arguments.text("type").value_or("float32")),
                   .specification = {},
-                  .with_gradient = !arguments.has("no-gradient")};
+                  .with_gradient = !arguments.has("no-gradient"),
+                  .backward_rotation = rotation_from(arguments)};
   const Arguments of_row = preset.empty() ? arguments : arguments.with("preset", preset);
   std::ostream nowhere(nullptr);  // presets are many here, and each row says what it does
   problem.specification = pattern_from(of_row, problem.shape, "bench", nowhere);

@@ -71,7 +71,8 @@ nlohmann::ordered_json pass_json(const BenchTask& task, const BenchSetting& sett
                                  const std::optional<TimePredictions>& times, Pass pass) {
   const PassFigures& of_pass = figures.of(pass);
   const double ring = median(of_pass.times.ring), compute = median(of_pass.times.compute);
-  nlohmann::ordered_json record = {{"ring", times_json(of_pass.times.ring)},
+  nlohmann::ordered_json record = {{"rotation", std::string(to_string(task.schedule->rotation(pass)))},
+                                   {"ring", times_json(of_pass.times.ring)},
                                    {"ring_step", times_json(of_pass.times.step)},
                                    {"compute_alone", times_json(of_pass.times.compute)},
                                    {"transfers_alone", times_json(of_pass.times.transfers)},

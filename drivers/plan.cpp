@@ -12,6 +12,7 @@
 #include "drivers/pattern_options.h"
 #include "drivers/plan_memory.h"
 #include "drivers/plan_subject.h"
+#include "drivers/rotation_option.h"
 #include "drivers/text_table.h"
 #include "drivers/time_report.h"
 #include "drivers/units.h"
@@ -27,6 +28,7 @@ std::vector<OptionGroup> own_options() {
       {{"ranks", "P", "ranks of the ring; else 1"},
        {"type", "TYPE", "of q, k, v: float16, bfloat16, float32 or float64; else float32"},
        {"gradient", "", "plan the backward pass too"},
+       rotation_option(),
        {"threads", "T", "per rank; else as the rates were measured, or 1"},
        {"lines", "L", "at most so many steps in a table; else 12"},
        {"backend", "NAME",

@@ -10,6 +10,7 @@
 #include "drivers/commands.h"
 #include "drivers/description.h"
 #include "drivers/pattern_options.h"
+#include "drivers/rotation_option.h"
 #include "drivers/units.h"
 
 namespace hilbertring {
@@ -49,7 +50,8 @@ Problem problem_of_options(const Arguments& arguments, std::ostream& notes) {
   Problem problem{.shape = shape_from(arguments),
                   .type = parse_element_type(arguments.text("type").value_or("float32")),
                   .specification = {},
-                  .with_gradient = arguments.has("gradient")};
+                  .with_gradient = arguments.has("gradient"),
+                  .backward_rotation = rotation_from(arguments)};
   problem.specification = pattern_from(arguments, problem.shape, "plan", notes);
   return problem;
 }

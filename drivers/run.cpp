@@ -14,6 +14,7 @@
 #include "drivers/pass_totals.h"
 #include "drivers/pattern_options.h"
 #include "drivers/progress_bar.h"
+#include "drivers/rotation_option.h"
 #include "drivers/run_in_legs.h"
 #include "drivers/run_ranks.h"
 #include "drivers/run_report.h"
@@ -39,6 +40,7 @@ CommandSyntax syntax() {
             {{"output", "RESULT.h5", "the result file", 'o'},
              {"output-type", "TYPE", "of o and the gradients; else the input's type (lse is float32)"},
              {"no-gradient", "", "forward only, though the case has /do"},
+             rotation_option(),
              {"allow-nonfinite", "", "compute even if inputs hold NaN or infinity"},
              {"record", "FILE.json", "append a JSON record of the run, one line"},
              {"force", "", "replace RESULT.h5 if it exists"}}},

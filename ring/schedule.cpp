@@ -74,8 +74,6 @@ class ChangeFinder {
 
 }  // namespace
 
-std::string_view to_string(Rotation rotation) { return rotation == Rotation::kKvUp ? "KV up" : "Q down"; }
-
 std::int64_t operand_row_bytes(const Problem& problem, Pass pass, Rotation rotation) {
   const std::int64_t two_rows = 2 * problem.shape.head_dim * size_bytes(problem.type);
   const bool with_scalars = pass == Pass::kBackward && rotation == Rotation::kQueryDown;
@@ -120,6 +118,10 @@ Schedule::Schedule(const Schedule& whole, const Slice& extent)
 
 void Schedule::choose_backward_rotation() {
   query_steps_ = sweep(Rotation::kQueryDown);
+  if (problem_.backward_rotation) {
+    backward_rotation_ = *problem_.backward_rotation;
+    return;
+  }
   const bool queries_are_fewer = total_bytes(Pass::kBackward, Rotation::kQueryDown) < total_bytes(Pass::kBackward, Rotation::kKvUp);
   backward_rotation_ = queries_are_fewer ? Rotation::kQueryDown : Rotation::kKvUp;
 }

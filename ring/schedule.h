@@ -11,14 +11,10 @@
 #include "ring/needs.h"
 #include "ring/placement.h"
 #include "ring/problem.h"
+#include "ring/rotation.h"
 #include "ring/slice.h"
 
 namespace hilbertring {
-
-/// Which side of the attention travels. kKvUp: keys and values (backward: with dk, dv) visit rank + 1, rank + 2, ...; kQueryDown (backward only):
-/// q, do, lse, delta (with dq) visit rank - 1, rank - 2, ...
-enum class Rotation { kKvUp, kQueryDown };
-std::string_view to_string(Rotation rotation);
 
 enum class Pass { kForward, kBackward };
 

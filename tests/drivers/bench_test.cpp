@@ -84,6 +84,19 @@ TEST(Bench, RecordSaysWhatItIsOfAndWhere) {
   EXPECT_EQ(record["neighbours"]["is_sampled"], false);
 }
 
+TEST(Bench, TurnsWhatIsAskedFor) {
+  const TemporaryDirectory directory;
+
+  for (const std::string rotation : {"kv", "queries"}) {
+    ASSERT_EQ(run_program(directory, kSmall + "--tokens 600 --preset dense --chunk 50 --ranks 3 --record b.json --rotation " + rotation).status, 0);
+  }
+
+  const auto records = records_of(directory, "b.json");
+  EXPECT_EQ(records.at(0)["backward"]["rotation"], "KV up");
+  EXPECT_EQ(records.at(1)["backward"]["rotation"], "Q down");
+  EXPECT_NE(records.at(0)["backward"]["sent_bytes"], records.at(1)["backward"]["sent_bytes"]);
+}
+
 TEST(Bench, ForwardAloneOnOneRankSendsNothing) {
   const TemporaryDirectory directory;
 

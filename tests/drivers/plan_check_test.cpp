@@ -35,6 +35,15 @@ TEST(PlanCheck, PlansACaseWithTheOptionsOfRun) {
   }
 }
 
+TEST(PlanCheck, PlansTheRotationThatIsAskedFor) {
+  const TemporaryDirectory directory;
+  const std::string plan = "plan --tokens 600 --heads 2 --head-dim 8 --preset dense --chunk 50 --gradient --ranks 4 --rotation ";
+
+  EXPECT_TRUE(run_program(directory, plan + "auto").says("backward, Q down"));
+  EXPECT_TRUE(run_program(directory, plan + "queries").says("backward, Q down"));
+  EXPECT_TRUE(run_program(directory, plan + "kv").says("backward, KV up"));
+}
+
 TEST(PlanCheck, TakesTheWordsOfRun) {
   const TemporaryDirectory directory;
   generate_small_case(directory, "c.h5");

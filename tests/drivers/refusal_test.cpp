@@ -44,6 +44,7 @@ TEST(Refusal, UsageIsStatus2) {
                       {run + "--ranks 0", 2, "--ranks is '0'"},
                       {run + "--ranks 2 --transport mpi", 2, "started on one MPI rank"},
                       {run + "--transport pigeon", 2, "must be one of auto, loopback, mpi, nccl, peer"},
+                      {run + "--rotation up", 2, "--rotation is 'up', but must be one of auto, kv, queries"},
                       {run + "--peer-timeout 0", 2, "--peer-timeout is '0'"},
                       {run + "--backend gpu", 2, "must be one of auto, cpu, cuda"},
                       {run + "--grid 4x4", 2, "grid is 4x4"},

@@ -148,6 +148,20 @@ TEST_F(RingAttentionTest, SameBitsForAnyRankCountAndThreadCount) {
   }
 }
 
+TEST_F(RingAttentionTest, SameBitsForEitherRotation) {
+  for (std::uint64_t seed = 1100; seed < 1140; ++seed) {
+    Problem problem = random_problem(seed, 5);
+    problem.type = static_cast<ElementType>(seed % 4);
+    SCOPED_TRACE(describe(seed, problem));
+    problem.backward_rotation = Rotation::kKvUp;
+    const WholeResult with_keys = run_on_loopback(problem, seed, 5);
+
+    problem.backward_rotation = Rotation::kQueryDown;
+
+    EXPECT_EQ(run_on_loopback(problem, seed, 5), with_keys);
+  }
+}
+
 TEST_F(RingAttentionTest, InputsMadeOnTheSpotAreTheNumbersThatCouldBeLoaded) {
   for (std::uint64_t seed = 3000; seed < 3016; ++seed) {
     Problem problem = random_problem(seed, 3);

@@ -66,6 +66,7 @@ inline Problem random_problem(std::uint64_t seed, std::int64_t min_units) {
   const std::int64_t min_chunks = specification.placement == Placement::kZigzag ? 2 * min_units - 1 : min_units;
   specification.chunk = draw.between(1, std::max<std::int64_t>(1, (shape.tokens - 1) / std::max<std::int64_t>(1, min_chunks - 1)));
   while (ChunkPlacement(shape.tokens, specification.chunk, specification.placement, 1).num_units() < min_units) --specification.chunk;
+  problem.backward_rotation = draw.one_of<std::optional<Rotation>>({std::nullopt, Rotation::kKvUp, Rotation::kQueryDown});
   return problem;
 }
 

@@ -351,6 +351,16 @@ TEST(Schedule, FewKvHeadsTurnKeysAndEqualHeadsTurnQueries) {
   EXPECT_EQ(make_schedule(problem, 4)->rotation(Pass::kBackward), Rotation::kKvUp);
 }
 
+TEST(Schedule, RotationThatIsAskedForIsTaken) {
+  Problem problem = dense_problem(64, 8, Causal::kNone);
+  problem.with_gradient = true;
+  for (const Rotation rotation : {Rotation::kKvUp, Rotation::kQueryDown}) {
+    problem.backward_rotation = rotation;
+
+    EXPECT_EQ(make_schedule(problem, 4)->rotation(Pass::kBackward), rotation);
+  }
+}
+
 TEST(CountDistinct, EqualsCountingOneByOne) {
   for (std::uint64_t seed = 0; seed < 2000; ++seed) {
     Draw draw(seed);
