@@ -5,7 +5,8 @@
 
 Runs cuda_bench, which checks its results in float64 before it times anything, then times cuDNN on random inputs of the same shapes in the same way (after a rest,
 or after --sustain seconds at work: a GPU's clock falls under load), and prints both rates on allowed pairs (forward 4 D, backward 10 D operations each) with their
-ratio (above 1: HilbertRing is faster). cuDNN has neither dilated patterns nor causality by other times than positions: those rows have no ratio. With --hilbertring and several GPUs, `hilbertring bench` follows, which checks likewise: rates per GPU beside cuDNN's on one.
+ratio (above 1: HilbertRing is faster). cuDNN has neither dilated patterns nor causality by other times than positions: those rows have no ratio. With --hilbertring and
+several GPUs, `hilbertring bench` follows, which checks likewise: rates per GPU beside cuDNN's on one.
 Exit status: 0; 1 if a check failed; 2 without a GPU or torch (PyPI: pip install torch; HilbertRing itself does not need it).
 """
 import argparse

@@ -132,15 +132,20 @@ queue_again() {
   scontrol requeue "$job"
   sleep 600  # until Slurm ends this script
 }
+can_start_on() {
+  env -u SLURM_CPUS_PER_TASK -u SLURM_NTASKS_PER_NODE timeout 60 srun --overlap --mpi=none "$@" true >/dev/null 2>&1
+}
+# Where not even this node can be asked, it is not the nodes.
 do_nodes_answer() {
-  env -u SLURM_CPUS_PER_TASK -u SLURM_NTASKS_PER_NODE timeout 60 srun --overlap --mpi=none -N "$SLURM_JOB_NUM_NODES" -n "$SLURM_JOB_NUM_NODES" true 2>&1
+  can_start_on -N "$SLURM_JOB_NUM_NODES" -n "$SLURM_JOB_NUM_NODES" || ! can_start_on -N 1 -n 1 -w "$SLURMD_NODENAME"
 }
 
 if [[ $checkpoint_minutes != 0 ]]; then
   # Ranks may notice that a node is gone long before Slurm does, and this script must not end as if the run had failed: Slurm starts the job again when
   # it gives the node up.
   was_away=no
-  while ((status != 0 && ${SLURM_JOB_NUM_NODES:-1} > 1)) && [[ $is_time_over == no ]] && ! do_nodes_answer; do
+  patience=$((SECONDS + 900))  # SlurmdTimeout is 300 by default
+  while ((status != 0 && ${SLURM_JOB_NUM_NODES:-1} > 1 && SECONDS < patience)) && [[ $is_time_over == no ]] && ! do_nodes_answer; do
     [[ $was_away == yes ]] || echo "job.sh: a node does not answer; waiting for it, or for Slurm to give it up"
     was_away=yes
     sleep 5

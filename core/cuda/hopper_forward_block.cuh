@@ -14,8 +14,8 @@
 // A warpgroup of consumers owns 64 queries. The softmax of one step runs while the product of the step before is added to O, and the warpgroups take
 // turns in handing products in, so that one's softmax hides behind another's products. This goes on from tile to tile: the first scores of a tile are
 // computed together with the last product of the tile before, and only then O is stored and the next one loaded.
-// The state (maximum, which may lag, sum, O) stays in registers from the first step of a tile to its last; every step adds to it in the same way whichever
-// call it belongs to, and sums up a row before the row's sum takes it.
+// The state (maximum, which may lag, sum, O) stays in registers from the first step of a tile to its last; every step adds to it in the same way
+// whichever call it belongs to, and sums up a row before the row's sum takes it.
 namespace hilbertring {
 
 /// A thread has two rows and, of a step's keys, two in each of 16 quads. `kQuadsAhead`: for how many it computes the first row's probabilities while

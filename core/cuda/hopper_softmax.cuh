@@ -125,10 +125,11 @@ struct HopperSoftmax {
   /// sum <- rescale * sum + sum of the step.
   __device__ __forceinline__ void add_step() {
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-      sum[half] = __fmaf_rn(
-          sum[half], rescale[half],
-          sum_of_row(__fadd_rn(__fadd_rn(sums_of_step[half][0], sums_of_step[half][1]), __fadd_rn(sums_of_step[half][2], sums_of_step[half][3]))));
+    for (int half = 0; half < 2; ++half) {
+      const float(&sums)[4] = sums_of_step[half];
+      const float sum_of_columns = __fadd_rn(__fadd_rn(sums[0], sums[1]), __fadd_rn(sums[2], sums[3]));
+      sum[half] = __fmaf_rn(sum[half], rescale[half], sum_of_row(sum_of_columns));
+    }
   }
 };
 
