@@ -7,7 +7,7 @@ Runs cuda_bench, which checks its results in float64 before it times anything, t
 or after --sustain seconds at work: a GPU's clock falls under load), and prints both rates on allowed pairs (forward 4 D, backward 10 D operations each) with their
 ratio (above 1: HilbertRing is faster). cuDNN has neither dilated patterns nor causality by other times than positions: those rows have no ratio. With --hilbertring and
 several GPUs, `hilbertring bench` follows, which checks likewise: rates per GPU beside cuDNN's on one.
-Exit status: 0; 1 if a check failed; 2 without a GPU or torch (PyPI: pip install torch; HilbertRing itself does not need it).
+Exit status: 0; 1 if a program did not end well (a check failed); 2 without a GPU or torch (PyPI: pip install torch; HilbertRing itself does not need it).
 """
 import argparse
 import json
@@ -39,15 +39,20 @@ def load_torch():
     return torch
 
 
-def run_cuda_bench(program, sustain):
-    """The records of all rows; ends with status 1 if a check failed."""
+def records_of(command, json_option):
+    """What the command writes to the file that it is given; ends with status 1 if the command does not end well."""
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "records.json"
-        status = subprocess.run([program, "--repeats", str(SAMPLES), "--rest", str(REST_SECONDS), "--sustain", str(sustain), "--json", str(path)], stdout=subprocess.DEVNULL, check=False).returncode
+        status = subprocess.run([*command, json_option, str(path)], stdout=subprocess.DEVNULL, check=False).returncode
         if status != 0:
-            print(f"compare_cudnn: {program} ended with status {status}: a check failed", file=sys.stderr)
+            print(f"compare_cudnn: {shlex.join(command)} ended with status {status}", file=sys.stderr)
             sys.exit(1)
         return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run_cuda_bench(program, sustain):
+    """The records of all rows."""
+    return records_of([program, "--repeats", str(SAMPLES), "--rest", str(REST_SECONDS), "--sustain", str(sustain)], "--json")
 
 
 def median_ms(torch, call, sustain):
@@ -131,16 +136,9 @@ def cost_of_steps(records):
 
 
 def ring_record(options, gpus, tokens, arguments):
-    """Of `hilbertring bench` at D = 128, H = 16 over so many GPUs; ends with status 1 if it did not end well."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = pathlib.Path(directory) / "record.json"
-        command = [*shlex.split(options.launcher), "-np", str(gpus), options.hilbertring, "bench", "--sizes", str(tokens), "--heads", "16", "--head-dim", "128"]
-        command += ["--type", "bfloat16", "--backend", "cuda", "--verify-rows", "8", "--record", str(path), *arguments]
-        result = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-        if result.returncode != 0:
-            print(f"compare_cudnn: {shlex.join(command)} ended with status {result.returncode}", file=sys.stderr)
-            sys.exit(1)
-        return json.loads(path.read_text())
+    """Of `hilbertring bench` at D = 128, H = 16 over so many GPUs."""
+    command = [*shlex.split(options.launcher), "-np", str(gpus), options.hilbertring, "bench", "--sizes", str(tokens), "--heads", "16", "--head-dim", "128"]
+    return records_of([*command, "--type", "bfloat16", "--backend", "cuda", "--verify-rows", "8", *arguments], "--record")[0]
 
 
 def compare_rings(options, gpus, cudnn_rates):

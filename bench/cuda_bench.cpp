@@ -22,6 +22,7 @@
 
 #include "core/cuda/cuda_attention.h"
 #include "core/cuda/device.h"
+#include "core/cuda/kernels.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "core/reference.h"
@@ -101,7 +102,7 @@ class Problem {
   /// From a clean state: rows without a maximum do not read what they hold.
   std::int64_t run_forward() {
     std::int64_t num_pairs = 0;
-    copy(kRowMax, kNoMax);
+    launch_fill(scalar_view(kRowMax), -std::numeric_limits<double>::infinity(), stream_);
     for (const auto& pairs : calls_) num_pairs += attention_->forward(pattern_, forward_operands(), pairs);
     return num_pairs;
   }
@@ -111,14 +112,14 @@ class Problem {
 
   /// Forward and backward once, from a clean state; largest relative error of sampled rows of o, dq, dk, dv. NaN comes out as NaN.
   double worst_error() {
-    fill(scalars_[kNoMax], -std::numeric_limits<float>::infinity());
     for (Buffer* buffer : {&scalars_[kRowSum], &results_[kO], &results_[kDq], &results_[kDk], &results_[kDv]}) fill(*buffer, 0);
     // Copies from ordinary host memory may return before they have arrived, and the kernels' stream does not wait for the default one.
     check(cudaDeviceSynchronize());
     num_pairs_ = run_forward();
     num_pairs_ += attention_->take_uncounted_pairs();
     attention_->finish_forward(forward_operands());
-    copy(kLse2, kRowMax);
+    check(cudaMemcpyAsync(scalars_[kLse2].data(), scalars_[kRowMax].data(), static_cast<std::size_t>(scalars_[kLse2].size_bytes()),
+                          cudaMemcpyDeviceToDevice, stream_));
     attention_->dot_rows(scalar_view(kDelta), input_view(TensorId::kDo), result_view(kO));
     run_backward();
     check(cudaStreamSynchronize(stream_));
@@ -135,7 +136,7 @@ class Problem {
 
  private:
   enum Result { kO, kDq, kDk, kDv };
-  enum Scalar { kRowMax, kNoMax, kRowSum, kLse2, kDelta };
+  enum Scalar { kRowMax, kRowSum, kLse2, kDelta };
   static constexpr std::size_t index(TensorId id) { return static_cast<std::size_t>(id); }
   static double larger(double a, double b) { return b <= a ? a : b; }
 
@@ -157,10 +158,6 @@ class Problem {
     Buffer buffer = make_device_buffer(static_cast<std::int64_t>(data.size()), meter_);
     check(cudaMemcpy(buffer.data(), data.data(), data.size(), cudaMemcpyHostToDevice));
     return buffer;
-  }
-  void copy(Scalar to, Scalar from) const {
-    check(cudaMemcpyAsync(scalars_[to].data(), scalars_[from].data(), static_cast<std::size_t>(scalars_[to].size_bytes()), cudaMemcpyDeviceToDevice,
-                          stream_));
   }
   static void fill(const Buffer& buffer, float value) {
     const std::vector<float> values(static_cast<std::size_t>(buffer.size_bytes()) / sizeof(float), value);
@@ -258,7 +255,7 @@ class Problem {
   std::unique_ptr<BlockAttention> attention_;
   std::array<Buffer, 4> inputs_;   ///< by TensorId
   std::array<Buffer, 4> results_;  ///< by Result
-  std::array<Buffer, 5> scalars_;  ///< by Scalar
+  std::array<Buffer, 4> scalars_;  ///< by Scalar
   Buffer times_;
   std::vector<std::vector<ChunkPair>> calls_;
   std::vector<float> lse2_, delta_;

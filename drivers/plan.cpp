@@ -32,7 +32,7 @@ std::vector<OptionGroup> own_options() {
        {"threads", "T", "per rank; else as the rates were measured, or 1"},
        {"lines", "L", "at most so many steps in a table; else 12"},
        {"backend", "NAME",
-        "auto, cpu or cuda (GPUs linked by NCCL): whose memory is told; auto: cuda if --gpus are given, else as the rates were measured, or cpu"},
+        "auto, cpu or cuda (linked GPUs): whose memory is told; auto: cuda if --gpus are given, else as the rates were measured, or cpu"},
        {"gpus", "G", "GPUs of the job, which must be one for each rank; 0: none, or not known"},
        {"check", "", "say in one line whether run would refuse, with its exit status, and print no tables"},
        {"check-memory", "BYTES", "exit with status 4 if a rank needs more on the host, such as 16GiB"},

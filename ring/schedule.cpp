@@ -118,12 +118,8 @@ Schedule::Schedule(const Schedule& whole, const Slice& extent)
 
 void Schedule::choose_backward_rotation() {
   query_steps_ = sweep(Rotation::kQueryDown);
-  if (problem_.backward_rotation) {
-    backward_rotation_ = *problem_.backward_rotation;
-    return;
-  }
   const bool queries_are_fewer = total_bytes(Pass::kBackward, Rotation::kQueryDown) < total_bytes(Pass::kBackward, Rotation::kKvUp);
-  backward_rotation_ = queries_are_fewer ? Rotation::kQueryDown : Rotation::kKvUp;
+  backward_rotation_ = problem_.backward_rotation.value_or(queries_are_fewer ? Rotation::kQueryDown : Rotation::kKvUp);
 }
 
 Rank Schedule::owner_visiting(Rotation rotation, Rank visitor, std::int64_t step) const {

@@ -94,10 +94,9 @@ class HopperForwardConsumer {
   __device__ __forceinline__ explicit HopperForwardConsumer(const HopperForwardBlock<Stored, kColumns>& block) : block_(block) {}
 
   __device__ __forceinline__ void run() {
-    constexpr int kGroups = HopperForwardShape<kColumns>::kGroups;
     unsigned long long& num_masked_pairs = block_.shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4];
     if (me_.is_first_lane) num_masked_pairs = 0;
-    if (me_.group == kGroups - 1) pass_turn<kGroups>(me_.group);
+    if (me_.group == Shape::kGroups - 1) pass_turn<Shape::kGroups>(me_.group);
     fold_steps();
     // The last turn that was passed on.
     if (me_.group == 0) wait_for_turn(me_.group);
@@ -180,7 +179,7 @@ class HopperForwardConsumer {
     if (!has_values_) block_.barriers.values.wait_until_full(value_stage_);
     begin_products();
     begin_output<Stored, kColumns>(o_, probabilities_, block_.shared, value_stage_.index);
-    pass_turn<HopperForwardShape<kColumns>::kGroups>(me_.group);
+    pass_turn<Shape::kGroups>(me_.group);
     softmax_.add_step();
     wait_for_groups<1>();
     pin(scores_);
@@ -270,7 +269,8 @@ class HopperForwardConsumer {
 
   /// The step's probabilities, when those of the step before have been used.
   __device__ __forceinline__ void round_probabilities() {
-    // 0, which the assembler cannot know: else it would round into the registers of probabilities while products still read them.
+    // 0, for there are fewer than 8 groups, but the assembler cannot know: it would round into the registers of probabilities while products still
+    // read them.
     const unsigned zero = me_.group >> 3;
 #pragma unroll
     for (int n = 0; n < kQuads; ++n) {

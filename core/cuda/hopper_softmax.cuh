@@ -103,7 +103,7 @@ struct HopperSoftmax {
     return true;
   }
 
-  /// Calls visit(n, probabilities of the thread's two columns of the n-th eight) for one of the rows and eights [kBegin, kEnd), and sums them up.
+  /// Calls visit(n, probabilities of the thread's two columns in the n-th quad) for one of the rows and quads [kBegin, kEnd), and sums them up.
   /// Sums of four neighbours each keep the additions from waiting for one another; their order is one for all steps.
   template <int kHalf, int kBegin, int kEnd, class Visit>
   __device__ __forceinline__ void exponentiate(const HopperScores& scores, float factor, Visit&& visit) {
