@@ -85,10 +85,14 @@ __device__ __forceinline__ void mask_probabilities(float (&c)[kQuads][4], Pairs 
   }
 }
 
+/// With fewer columns, where a step has fewer products, turns cost 0 to 3 %.
+template <int kColumns>
+inline constexpr bool kTakesTurns = kColumns > 64;
+
 /// Walks the steps, the first of which is in `stage`. For each, S has arrived and dP is being computed when
-/// fold(stage, allowed pairs) is called, which hands in what they are factors of; while that is computed, the next step's S is handed in. (No later:
-/// S, dP, two left factors and two results are more than there are registers.) begin() is called before the first, prepare(stage) while a step's S is
-/// being computed.
+/// fold(stage, allowed pairs) is called, which hands in what they are factors of, when it is the warpgroup's turn; while that is computed, the next
+/// step's S is handed in. (No later: S, dP, two left factors and two results are more than there are registers.) begin() is called before the first,
+/// prepare(stage) while a step's S is being computed.
 template <Owner kOwner, class Stored, int kColumns, class Begin, class Prepare, class Fold>
 __device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, Stored, kColumns>& block, const Consumer& me,
                                               RingPlace<kBackwardStages>& stage, BackwardTile<kColumns>& scores, BackwardTile<kColumns>& gradients,
@@ -98,6 +102,10 @@ __device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, 
   RingPlace<kBackwardStages> last;
   wait_for(shared_address(&block.barriers.own_full), 0);
   begin();
+  if constexpr (kTakesTurns<kColumns>) {
+    if (me.group == kBackwardGroups - 1) pass_turn<kBackwardGroups>(me.group);
+    wait_for_turn(me.group);
+  }
   for (bool is_first = true;; is_first = false) {
     const AllowedPairs<kColumns> allowed = allowed_pairs(block, me, stage.index);
     pin(scores);
@@ -109,6 +117,7 @@ __device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, 
     pin(gradients);
     begin_products();
     begin_inner<kOwner, Stored, kColumns>(gradients, shared, me.group, 1, stage.index);
+    if constexpr (kTakesTurns<kColumns>) pass_turn<kBackwardGroups>(me.group);
     wait_for_groups<1>();
     pin(scores);
     fold(stage.index, allowed);
@@ -116,6 +125,11 @@ __device__ __forceinline__ void consume_steps(const HopperBackwardBlock<kOwner, 
     stage.advance();
     others.wait_until_full(stage);
     if (__any_sync(0xffffffffU, shared.steps[stage.index].kind != StepKind::kFold)) break;
+  }
+  if constexpr (kTakesTurns<kColumns>) {
+    pass_turn<kBackwardGroups>(me.group);
+    // The last turn that was passed on.
+    if (me.group == 0) wait_for_turn(me.group);
   }
   wait_for_groups<0>();
 }
@@ -160,6 +174,7 @@ __device__ __forceinline__ void consume_query_gradient(const HopperBackwardBlock
       gradients[i / 4][i % 4] = __fmul_rn(scores[i / 4][i % 4], __fmaf_rn(gradients[i / 4][i % 4], p.scale, -scaled_delta[i % 4 / 2]));
     }
     round_tile<Stored>(gradients, left);
+    if constexpr (kTakesTurns<kColumns>) wait_for_turn(me.group);
     pin(dq);
     begin_products();
     begin_outer<Owner::kQueries, Stored, kColumns>(dq, left, shared, 0, stage);
@@ -223,6 +238,7 @@ __device__ __forceinline__ void fold_key_tile(const HopperBackwardBlock<Owner::k
     round_tile<Stored>(scores, probabilities);
     round_tile<Stored>(gradients, left);
     kept.leave(left, shared.steps[stage].score_block);
+    if constexpr (kTakesTurns<kColumns>) wait_for_turn(me.group);
     pin(dv);
     pin(dk);
     begin_products();

@@ -10,8 +10,8 @@
 //   producer warp | own (Q, dO) or (K, V) | other pair 0 -> stage 0 | other pair 1 -> stage 1 | ...
 //   consumers     |      S, dP of step 0 | P, dS | dV += P dO, dK += dS Q, S of step 1 | dP of step 1 | ...
 //
-// Two warpgroups of consumers have 64 own rows each and hide each other's arithmetic. S^T = K Q^T and dP^T = V dO^T come out as left factors of dV
-// and dK without shared memory.
+// Two warpgroups of consumers have 64 own rows each and hide each other's arithmetic; with 128 columns they take turns, from one step's outer
+// products to the next step's inner ones. S^T = K Q^T and dP^T = V dO^T come out as left factors of dV and dK without shared memory.
 namespace hilbertring {
 
 inline constexpr int kBackwardGroups = 2;

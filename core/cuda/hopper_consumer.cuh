@@ -26,6 +26,13 @@ struct Consumer {
   }
 };
 
+/// Warpgroups hand products in by turns: names of their barriers are 1, 2, ...; 0 is the thread block's.
+__device__ inline void wait_for_turn(unsigned group) { meet(static_cast<int>(1 + group), 2 * kWarpgroupThreads); }
+template <int kGroups>
+__device__ void pass_turn(unsigned group) {
+  meet_later(static_cast<int>(group + 1 == kGroups ? 1 : 2 + group), 2 * kWarpgroupThreads);
+}
+
 /// Calls visit(half, row of the shard) for the thread's rows that exist.
 template <class Visit>
 __device__ void for_each_row_of_consumer(const Consumer& me, const OwnTile& own, Visit&& visit) {

@@ -79,13 +79,6 @@ __device__ __forceinline__ void finish_scores(const HopperForwardBlock<Stored, k
   if (me.is_first_lane) shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4] += sum;
 }
 
-/// Warpgroups hand products in by turns: names of their barriers are 1, 2, ...; 0 is the thread block's.
-__device__ inline void wait_for_turn(unsigned group) { meet(static_cast<int>(1 + group), 2 * kWarpgroupThreads); }
-template <int kGroups>
-__device__ void pass_turn(unsigned group) {
-  meet_later(static_cast<int>(group + 1 == kGroups ? 1 : 2 + group), 2 * kWarpgroupThreads);
-}
-
 /// A warpgroup of consumers: what it holds in registers, and its steps. The way from scores to probabilities is what it takes longest for: all else
 /// is done while products run that it must wait for anyway.
 template <class Stored, int kColumns>

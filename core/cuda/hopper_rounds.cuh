@@ -73,7 +73,7 @@ __device__ inline std::int32_t* query_arrivals(const ScoreGradientRounds& rounds
 }
 
 /// Until the score gradients that the item reads are there, or those that it writes over are no longer needed. One thread.
-__device__ inline void wait_for_turn(const ScoreGradientRounds& rounds, const RoundItem& item) {
+__device__ inline void wait_for_rounds_before(const ScoreGradientRounds& rounds, const RoundItem& item) {
   if (item.is_of_queries) {
     wait_for_round(key_arrivals(rounds, item.round), rounds.key_tiles_in_round * kArrivalsOfItem);
   } else if (item.round >= ScoreGradientRounds::kSlots) {
@@ -266,7 +266,7 @@ __device__ void produce_item(const KeyBlock<Stored, kColumns>& block, const Hopp
   const RoundItem item = round_item(p.rounds, index);
   if (is_leader) {
     const WorkView& work = item.is_of_queries ? p.query_work : p.of_keys.work;
-    wait_for_turn(p.rounds, item);
+    wait_for_rounds_before(p.rounds, item);
     shared.item = item;
     shared.own = own_tile(work, work.tiles[item.tile], kHopperBackwardOwnRows);
   }
