@@ -132,12 +132,15 @@ queue_again() {
   scontrol requeue "$job"
   sleep 600  # until Slurm ends this script
 }
+# Behind `wait`, so that the warning of the time limit is heard at once: then the answer is no.
 can_start_on() {
-  env -u SLURM_CPUS_PER_TASK -u SLURM_NTASKS_PER_NODE timeout 60 srun --overlap --mpi=none "$@" true >/dev/null 2>&1
+  env -u SLURM_CPUS_PER_TASK -u SLURM_NTASKS_PER_NODE timeout 60 srun --overlap --mpi=none "$@" true >/dev/null 2>&1 &
+  wait $!
 }
 # Where not even this node can be asked, it is not the nodes.
 do_nodes_answer() {
-  can_start_on -N "$SLURM_JOB_NUM_NODES" -n "$SLURM_JOB_NUM_NODES" || ! can_start_on -N 1 -n 1 -w "$SLURMD_NODENAME"
+  can_start_on -N "$SLURM_JOB_NUM_NODES" -n "$SLURM_JOB_NUM_NODES" ||
+    { [[ $is_time_over == no ]] && ! can_start_on -N 1 -n 1 -w "$SLURMD_NODENAME"; }
 }
 
 if [[ $checkpoint_minutes != 0 ]]; then
