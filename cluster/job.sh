@@ -123,6 +123,7 @@ while :; do
   wait "$ranks" && status=0 || status=$?
   [[ $was_woken == yes ]] || break
 done
+ranks=  # nobody is left to be told of the time limit
 wait "$tee" || true
 
 queue_again() {

@@ -26,12 +26,24 @@ struct Consumer {
   }
 };
 
-/// Warpgroups hand products in by turns: names of their barriers are 1, 2, ...; 0 is the thread block's.
-__device__ inline void wait_for_turn(unsigned group) { meet(static_cast<int>(1 + group), 2 * kWarpgroupThreads); }
-template <int kGroups>
-__device__ void pass_turn(unsigned group) {
-  meet_later(static_cast<int>(group + 1 == kGroups ? 1 : 2 + group), 2 * kWarpgroupThreads);
-}
+/// Warpgroups hand products in by turns, the first one first, or, if not kAreTaken, as they like: names of their barriers are 1, 2, ...; 0 is the
+/// thread block's.
+template <int kGroups, bool kAreTaken = true>
+struct Turns {
+  __device__ static void wait_for(unsigned group) {
+    if constexpr (kAreTaken) meet(static_cast<int>(1 + group), 2 * kWarpgroupThreads);
+  }
+  __device__ static void pass(unsigned group) {
+    if constexpr (kAreTaken) meet_later(static_cast<int>(group + 1 == kGroups ? 1 : 2 + group), 2 * kWarpgroupThreads);
+  }
+  __device__ static void begin(unsigned group) {
+    if (group == kGroups - 1) pass(group);
+  }
+  /// Behind the last pass(): nobody else takes the turn that the last warpgroup has passed on.
+  __device__ static void end(unsigned group) {
+    if (group == 0) wait_for(group);
+  }
+};
 
 /// Calls visit(half, row of the shard) for the thread's rows that exist.
 template <class Visit>

@@ -89,16 +89,16 @@ class HopperForwardConsumer {
   __device__ __forceinline__ void run() {
     unsigned long long& num_masked_pairs = block_.shared.num_masked_pairs[threadIdx.x / kWarpThreads - 4];
     if (me_.is_first_lane) num_masked_pairs = 0;
-    if (me_.group == Shape::kGroups - 1) pass_turn<Shape::kGroups>(me_.group);
+    ForwardTurns::begin(me_.group);
     fold_steps();
-    // The last turn that was passed on.
-    if (me_.group == 0) wait_for_turn(me_.group);
+    ForwardTurns::end(me_.group);
     if (me_.is_first_lane && block_.p.pair_counter != nullptr) atomicAdd(block_.p.pair_counter, num_masked_pairs);
   }
 
  private:
   using Block = HopperForwardBlock<Stored, kColumns>;
   using Shape = HopperForwardShape<kColumns>;
+  using ForwardTurns = Turns<Shape::kGroups>;
   static constexpr int kQuads = kHopperKeys / 8;  ///< of either row, a thread has two columns in each
   /// kPlain: of a tile that has begun, with nothing to be masked and no sign to change: nearly all, and a loop of their own.
   enum class StepKind { kAny, kPlain };
@@ -164,7 +164,7 @@ class HopperForwardConsumer {
   /// Hands in the scores of a step and the product of the step before, when it is the warpgroup's turn, and waits for the scores. Meanwhile the step
   /// before is summed up.
   __device__ __forceinline__ void take_turn(unsigned query_slot) {
-    wait_for_turn(me_.group);
+    ForwardTurns::wait_for(me_.group);
     pin(scores_);
     pin(o_);
     begin_products();
@@ -172,7 +172,7 @@ class HopperForwardConsumer {
     if (!has_values_) block_.barriers.values.wait_until_full(value_stage_);
     begin_products();
     begin_output<Stored, kColumns>(o_, probabilities_, block_.shared, value_stage_.index);
-    pass_turn<Shape::kGroups>(me_.group);
+    ForwardTurns::pass(me_.group);
     softmax_.add_step();
     wait_for_groups<1>();
     pin(scores_);
